@@ -1,0 +1,47 @@
+# Every command sets up what it needs: git, make and Python 3.10 or later are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_VENV := .venv-demo
+DEMO_BIN := $(DEMO_VENV)/bin
+CONFIG ?= secrets/config.json
+
+.PHONY: help demo sync test format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## Show the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice
+	@$(DEMO_BIN)/python -m demo
+
+sync: $(DEMO_VENV)/.ready  ## Sync a real account into demo/calltouch_sms.duckdb: make sync CONFIG=secrets/config.json
+	@$(DEMO_BIN)/python -m demo --config $(CONFIG)
+
+test: $(VENV)/.ready  ## Lint, type-check and test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(VENV)/.ready  ## Format, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready  ## Measure speed, calls and memory beside other ways; writes docs/performance.md
+	$(BIN)/pip install --quiet -e '.[bench]'
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environments and what tools have left
+	rm -rf $(VENV) $(DEMO_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
+
+$(VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[tests]'
+	@touch $@
+
+$(DEMO_VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@

@@ -1,0 +1,45 @@
+"""The package: what it holds, what it needs, and the command it installs."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+SANDBOX = ["starlette>=0.40,<2", "uvicorn>=0.30,<1"]
+
+setup(
+    name="source-calltouch-sms",
+    version="0.1.0",
+    description="Airbyte source connector: the statistics of SMS sent through Calltouch.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["source_calltouch_sms"]),
+    package_data={"source_calltouch_sms": ["spec.json", "schemas/*.json", "py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "airbyte-cdk>=7.39,<8",
+        "jsonschema>=4.17,<5",
+        "orjson>=3.10,<4",
+        "pendulum>=3.0,<4",
+        "requests>=2.32,<3",
+        "tenacity>=9.0,<10",
+    ],
+    extras_require={
+        "tests": [
+            *SANDBOX,
+            "hypothesis>=6.100,<7",
+            "mypy>=1.13,<3",
+            "pytest>=8,<10",
+            "pytest-timeout>=2.3,<3",
+            "PyYAML>=6,<7",
+            "requests-mock>=1.12,<2",
+            "ruff>=0.9,<1",
+            "types-jsonschema",
+            "types-PyYAML",
+            "types-requests",
+            "types-setuptools",
+        ],
+        "demo": [*SANDBOX, "airbyte>=0.60,<1"],
+    },
+    entry_points={"console_scripts": ["source-calltouch-sms = source_calltouch_sms.run:run"]},
+)

@@ -1,0 +1,149 @@
+"""The user's settings: parsed, checked, typed. Every error names its setting."""
+
+import ipaddress
+import json
+import pkgutil
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import jsonschema
+import pendulum
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_calltouch_sms import api
+from source_calltouch_sms.errors import config_error
+from source_calltouch_sms.records import wall_time
+
+SPEC: Final[dict[str, Any]] = json.loads(pkgutil.get_data(__package__, "spec.json") or b"{}")
+SCHEMA: Final[dict[str, Any]] = SPEC["connectionSpecification"]
+PRIVATE: Final = ("access_token", "phone_numbers")
+"""Settings whose values no message shows."""
+LEGAL_TOKEN: Final = r"[!#-&(-\[\]-~]+"  # noqa: S105 - its pattern
+"""What a header takes and a log does not escape: so the CDK finds the token and masks it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of `spec.json`, as the stream needs them."""
+
+    access_token: str = field(repr=False)
+    site_id: str
+    start: datetime
+    """00:00:00 of the start date: a naive wall time, as all that the API deals in."""
+    end: datetime | None
+    """23:59:59 of the end date; None for now."""
+    zone: pendulum.Timezone
+    lookback: timedelta
+    phone_numbers: tuple[str, ...] = field(repr=False)
+    require_complete_windows: bool
+    api_url: str
+
+    @classmethod
+    def parse(cls, settings: Mapping[str, Any], now: datetime | None = None) -> "Config":
+        """Parse the settings as the platform hands them over; `now` is an aware moment.
+
+        Raises:
+            AirbyteTracedException: a `config_error` that names the setting and its fault.
+        """
+        values = {name: value for name, value in settings.items() if value is not None}
+        for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(values):
+            raise _refused(error)
+        for name, schema in SCHEMA["properties"].items():
+            if "default" in schema:
+                values.setdefault(name, schema["default"])
+
+        if not re.fullmatch(LEGAL_TOKEN, values["access_token"]):
+            raise _wrong(
+                "access_token",
+                "the value holds a space, a line break, a quote or a letter that no token has; "
+                "copy it from Calltouch again, alone",
+            )
+        zone = _zone(values["timezone"])
+        start = _date("start_date", values["start_date"])
+        end = _date("end_date", values["end_date"]) if "end_date" in values else None
+        today = wall_time(now or pendulum.now(), zone).date()
+        if start > today:
+            raise _wrong("start_date", f"{start} is in the future; in {zone.name} today is {today}")
+        if end and end < start:
+            raise _wrong("end_date", f"{end} is before the start date, {start}")
+        _check_url(values["api_url"])
+        return cls(
+            access_token=values["access_token"],
+            site_id=values["site_id"],
+            start=datetime.combine(start, time.min),
+            end=datetime.combine(end, time(23, 59, 59)) if end else None,
+            zone=zone,
+            lookback=timedelta(days=values["lookback_window_days"]),
+            phone_numbers=tuple(values.get("phone_numbers", ())),
+            require_complete_windows=values["require_complete_windows"],
+            api_url=values["api_url"],
+        )
+
+
+def _wrong(name: str, fault: str) -> AirbyteTracedException:
+    return config_error(f"The setting {SCHEMA['properties'][name]['title']} ({name}): {fault}.")
+
+
+def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
+    """Say what `spec.json` refuses, without the value where it is private."""
+    instance: Any = error.instance
+    limit: Any = error.validator_value
+    schema: Any = error.schema
+    if error.validator == "required":
+        return _wrong(next(name for name in limit if name not in instance), "it is missing")
+    if not error.absolute_path:
+        return config_error("The settings must be one JSON object.")
+    name, *place = error.absolute_path
+    entry = f"entry {place[0] + 1} " if place and isinstance(place[0], int) else ""
+    shown = "" if name in PRIVATE else f"{json.dumps(instance, ensure_ascii=False)} "
+    faults = {
+        "type": f"must be of the type {limit}",
+        "pattern": f"does not fit {schema.get('pattern_descriptor', limit)}",
+        "minimum": f"is less than {limit}",
+        "maximum": f"is more than {limit}",
+        "minLength": "is empty",
+        "minItems": "must hold at least one entry, or be left out",
+        "maxItems": f"must hold no more than {limit} entries",
+    }
+    subject = f"{entry}{shown}".strip() or "the value"
+    return _wrong(str(name), f"{subject} {faults.get(str(error.validator), 'is not allowed')}")
+
+
+def _date(name: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise _wrong(name, f'"{value}" is no date of the calendar') from None
+
+
+def _zone(name: str) -> pendulum.Timezone:
+    try:
+        return pendulum.timezone(name)
+    except (ValueError, OSError):
+        raise _wrong(
+            "timezone",
+            f'"{name}" is no time zone; it must be an IANA name such as Europe/Moscow',
+        ) from None
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or re.search(r"[\s@#]", url):
+        raise _wrong("api_url", f'"{url}" is no web address; the documented one is {api.URL}')
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise _wrong("api_url", f'"{url}" must begin with https://, as the token is sent to it')
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

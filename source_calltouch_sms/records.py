@@ -1,0 +1,139 @@
+"""A row of the API made a record: its time gets the account's zone, the SMS gets a key. Pure."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+import pendulum
+
+from source_calltouch_sms.api import read_wire_time
+
+FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
+"""What the API documents of an SMS, all of it text."""
+
+_CLOCK_TAILS: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in range(60))
+
+
+def wall_time(moment: datetime, zone: pendulum.Timezone) -> datetime:
+    """The naive wall time, in whole seconds, that clocks in `zone` show at an aware moment."""
+    return moment.astimezone(zone).replace(tzinfo=None, microsecond=0)
+
+
+def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
+    """A wall time as ISO 8601 with the zone's offset: `2024-04-01T15:05:32+03:00`.
+
+    Of an hour that comes twice it is the first; in an hour that does not exist the digits stay.
+    """
+    return wall.replace(tzinfo=zone, fold=0).isoformat()
+
+
+def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
+    """By how much clocks are set back within the day after `wall`: so far, times come twice."""
+    day_later = wall + timedelta(days=1)
+    offsets = [w.replace(tzinfo=zone, fold=0).utcoffset() for w in (wall, day_later)]
+    before, after = (offset or timedelta() for offset in offsets)
+    return max(before - after, timedelta())
+
+
+class Ranks:
+    """How many times a row came, in this pass over a window and whether in an earlier one.
+
+    Two SMS can agree in number, second and text. A row's first appearance is a record at once; its
+    equals are records only when the window turns out whole, for in a pass during which SMS appeared
+    one SMS may come twice, on two pages.
+    """
+
+    def __init__(self) -> None:
+        self.emitted: set[str] = set()
+        self.seen: dict[str, int] = {}
+        self.equals: list[dict[str, Any]] = []
+        self.latest = ""
+
+    def start_pass(self) -> None:
+        """Begin again at the window's first page; what was emitted is not emitted again."""
+        self.emitted.update(self.seen)
+        self.seen = {}
+        self.equals = []
+
+
+class RecordMaker:
+    """Makes records of rows, for one account."""
+
+    def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
+        self.unreadable_dates = 0
+        self._site_id = site_id
+        self._zone = zone
+        self._hours: dict[str, tuple[str, str | None]] = {}
+
+    def records(self, rows: Iterable[dict[str, Any]], ranks: Ranks) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of a page as records, but for equals of earlier rows, kept in `ranks`.
+
+        The rows themselves become the records, so fields that the API adds pass through. The key is
+        a hash of site, number, time and text as the API gave them, and of the rank among equals:
+        neither the zone that is set nor a status that changes touches it.
+        """
+        site_id, hours, seen, emitted = self._site_id, self._hours, ranks.seen, ranks.emitted
+        latest = ranks.latest
+        dumps, new_hash = orjson.dumps, hashlib.blake2b
+        for row in rows:
+            try:
+                number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
+                status, detail = row["smsStatus"], row["smsStatusDetail"]
+                odd = not (
+                    type(number) is type(sent) is type(text) is type(status) is type(detail) is str
+                )
+            except KeyError:
+                odd = True
+            if odd:
+                _make_texts(row)
+                number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
+
+            identity = dumps((site_id, number, sent, text))
+            key = new_hash(identity, digest_size=16).hexdigest()
+            rank = seen.get(key, 0)
+            seen[key] = rank + 1
+
+            hour = hours.get(sent[:13]) if sent else None
+            if hour is None or hour[1] is None or sent[13:] not in _CLOCK_TAILS:
+                wall, iso = self._read_date(sent)
+            else:
+                wall = hour[0] + sent[13:]
+                iso = wall + hour[1]
+            if wall > latest:
+                latest = ranks.latest = wall
+
+            row["siteId"] = site_id
+            row["dateSent"] = iso
+            if rank:
+                row["smsKey"] = new_hash(identity + b"%d" % rank, digest_size=16).hexdigest()
+                ranks.equals.append(row)
+            elif key not in emitted:
+                row["smsKey"] = key
+                yield row
+
+    def _read_date(self, sent: str | None) -> tuple[str, str | None]:
+        """Read a time the long way: its wall time and its zoned form, or "" and None if it is none.
+
+        The offset of a zone is the same for a whole hour, save a few hours in a few zones, so it is
+        remembered by hour.
+        """
+        try:
+            wall = read_wire_time((sent or "").replace(".", "-"))
+        except ValueError:
+            self.unreadable_dates += 1
+            return "", None
+        hour = wall.replace(minute=0, second=0)
+        first, last = (zoned(hour + timedelta(seconds=s), self._zone)[19:] for s in (0, 3599))
+        if sent and len(sent) == len("01-04-2024 15:05:32"):
+            self._hours[sent[:13]] = (f"{hour:%Y-%m-%dT%H}", first if first == last else None)
+        return wall.isoformat(), zoned(wall, self._zone)
+
+
+def _make_texts(row: dict[str, Any]) -> None:
+    for field in FIELDS:
+        value = row.get(field)
+        if value is not None and not isinstance(value, str):
+            value = orjson.dumps(value).decode()
+        row[field] = value

@@ -1,0 +1,38 @@
+"""The entry point: `spec`, `check`, `discover`, `read`."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.logger import PRINT_BUFFER
+from airbyte_cdk.models import ConnectorSpecification
+from airbyte_cdk.sources.utils.schema_helpers import split_config
+
+from source_calltouch_sms.config import Config
+from source_calltouch_sms.source import SourceCalltouchSms
+
+
+class Entrypoint(AirbyteEntrypoint):
+    """The CDK's, but a wrong setting is explained, and its value shown only if it is not private.
+
+    The CDK validates a config before `check` by jsonschema, whose messages do not name the setting
+    and quote its value, phone numbers too.
+    """
+
+    @staticmethod
+    def validate_connection(
+        source_spec: ConnectorSpecification,  # noqa: ARG004 - the CDK's signature
+        config: Mapping[str, Any],
+    ) -> None:
+        """Check the settings, as far as that needs no network."""
+        Config.parse(split_config(config)[0])
+
+
+def run() -> None:
+    """Run the command that the process was started with; messages go to stdout."""
+    entrypoint = Entrypoint(SourceCalltouchSms())
+    arguments = entrypoint.parse_args(sys.argv[1:])
+    with PRINT_BUFFER:
+        for message in entrypoint.run(arguments):
+            print(f"{message}\n", end="")  # noqa: T201 - the protocol's channel
