@@ -1,0 +1,126 @@
+"""The command line: `python -m integration_tests.sandbox --port 8077 --sms 25000`."""
+
+import argparse
+import asyncio
+import json
+import signal
+import socket
+import sys
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from integration_tests.sandbox.account import Making
+from integration_tests.sandbox.app import PATH, SITE_ID, TOKEN, Calltouch, Options
+from integration_tests.sandbox.faults import Plan, read_plan
+
+
+class Protocol(H11Protocol):
+    """HTTP that hands its transport to the application, for faults below HTTP."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection."""
+        super().connection_made(transport)
+        app = self.app
+
+        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})["transport"] = transport
+            await app(scope, receive, send)
+
+        self.app = with_transport
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    # uvicorn raises a signal again after it has shut down; to be asked to end is no failure.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, lambda *_: sys.exit(0))
+    arguments = _parser().parse_args()
+    try:
+        listening = socket.create_server((arguments.host, arguments.port))
+    except OSError as error:
+        sys.exit(f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}")
+    making = Making(*(getattr(arguments, name) for name in Making.__match_args__))
+    options = Options(*(getattr(arguments, name) for name in Options.__match_args__))
+    calltouch = Calltouch(making, options, arguments.faults)
+    root = f"http://{arguments.host}:{listening.getsockname()[1]}"
+    start_date = calltouch.config("")["start_date"]
+    print("A Calltouch sandbox is listening. Press Ctrl+C to end it.")
+    print(f"Page:    {root}/")
+    print(f"URL:     {root}{PATH}")
+    print(f"Token:   {TOKEN}")
+    print(f"Site id: {SITE_ID}")
+    print(f"Zone:    {making.zone}")
+    print(f"SMS:     {len(calltouch.account)}, the first of {start_date}", flush=True)
+    config = uvicorn.Config(
+        calltouch.app(),
+        http=Protocol,
+        ws="none",
+        log_level="critical",
+        timeout_graceful_shutdown=0,  # calls that a fault holds back would hold the end back too
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m integration_tests.sandbox",
+        description="A Calltouch to run on your own machine: its SMS-statistics method.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=int, default=8077, help="0 takes a free one")
+
+    account = parser.add_argument_group("the account")
+    add = account.add_argument
+    add("--sms", type=_count, default=Making.sms, help="number of SMS")
+    add("--seed", type=int, default=Making.seed, help="equal seeds make equal accounts")
+    add("--zone", type=_zone, default=Making.zone, help="the account's time zone")
+    add("--days", type=_count, default=Making.days, help="how far back the SMS reach")
+    shapes = ("even", "late", "burst", "empty")
+    about = "spread evenly, nine tenths in 30 days, 31,000 in one second, or none"
+    add("--shape", choices=shapes, default=Making.shape, help=about)
+
+    answers = parser.add_argument_group("the answers")
+    add = answers.add_argument
+    add("--page-size", type=_count, default=Options.page_size, help="SMS on a page")
+    add("--rate", type=_count, default=Options.rate, help="calls in any second; 0: no limit")
+    add("--points", type=_count, default=Options.points, help="points of the day, 2 for a call")
+    add("--latency", type=float, default=Options.latency, help="seconds before each answer")
+    orders = ("mixed", "ascending", "descending")
+    add("--order", choices=orders, default=Options.order, help="order of the SMS by time")
+    add("--no-right", action="store_true", help="the token has no right to the method")
+    add("--empty-as-list", action="store_true", help='no SMS are "data": []')
+    add("--unescaped-unicode", action="store_true", help="send UTF-8, not \\uXXXX")
+    add("--raw-breaks", action="store_true", help="line breaks in strings stand unescaped")
+    about = "a plan as JSON, see faults.py"
+    add("--faults", type=_plan, default=Plan(), metavar="JSON", help=about)
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count
+
+
+def _zone(text: str) -> str:
+    try:
+        return ZoneInfo(text).key
+    except (ValueError, ZoneInfoNotFoundError) as error:
+        raise argparse.ArgumentTypeError(f"no such time zone: {text}") from error
+
+
+def _plan(text: str) -> Plan:
+    try:
+        return read_plan(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Faults: answers, or none, that a client of Calltouch may meet, on the calls that a plan names.
+
+A plan is a list of rules; the first that fits a call is taken. Calls are counted from 1 since the
+plan was set, those that the rate limit let in. A rule says what by ``"kind"``, one of `KINDS`,
+whose docstrings tell how each looks on the wire, and when by one of ``"at": n`` (the n-th call),
+``"every": n`` and ``"from": n`` (the n-th and all after), with ``"times": m`` at most m times.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from integration_tests.sandbox.rules import BROKEN_JSON, api_error, invalid_credentials
+from integration_tests.sandbox.wire import Wire
+
+STATUSES = {
+    "429": "Too Many Requests",
+    "500": "Internal Server Error",
+    "502": "Bad Gateway",
+    "503": "Service Temporarily Unavailable",
+    "408": "Request Time-out",
+}
+
+
+@dataclass
+class Rule:
+    """One rule of a plan: what happens, at which calls."""
+
+    kind: str
+    at: int | None = None
+    every: int | None = None
+    start: int | None = None  # "from" in a plan
+    times: int | None = None
+    seconds: float | None = None
+    date: bool = False
+    location: str = "https://calltouch.invalid/"
+    rows: int = 3
+    taken: int = 0
+
+    def fits(self, call: int) -> bool:
+        """Tell whether this rule takes the call."""
+        if self.times is not None and self.taken >= self.times:
+            return False
+        if self.every is not None:
+            return call % self.every == 0
+        return call == self.at if self.start is None else call >= self.start
+
+
+@dataclass
+class Plan:
+    """The rules, and how many calls there have been since they were set."""
+
+    rules: list[Rule] = field(default_factory=list)
+    calls: int = 0
+
+    def next(self) -> Rule | None:
+        """Count a call and return the rule that takes it."""
+        self.calls += 1
+        for rule in self.rules:
+            if rule.fits(self.calls):
+                rule.taken += 1
+                return rule
+        return None
+
+
+def read_plan(plan: object) -> Plan:
+    """Read a plan from JSON.
+
+    Raises:
+        ValueError: it is no plan; the message says why.
+    """
+    if not isinstance(plan, list):
+        raise ValueError("a plan is a list of rules")  # noqa: TRY004 - JSON of a caller
+    return Plan([_read_rule(rule) for rule in plan])
+
+
+def _read_rule(given: object) -> Rule:
+    if not isinstance(given, dict):
+        raise ValueError("a rule is an object")  # noqa: TRY004 - JSON of a caller
+    fields = {"start" if name == "from" else name: value for name, value in given.items()}
+    if unknown := fields.keys() - _FIELDS:
+        raise ValueError(f"unknown in a rule: {', '.join(sorted(unknown))}")
+    if fields.get("kind") not in KINDS:
+        raise ValueError(f"kind is one of: {', '.join(KINDS)}")
+    if len(fields.keys() & {"at", "every", "start"}) != 1:
+        raise ValueError("a rule has one of at, every and from")
+    for name in ("at", "every", "start", "times", "rows"):
+        value = fields.get(name, 1)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{'from' if name == 'start' else name} is a whole number from 1")
+    if type(fields.get("seconds", 1)) not in {int, float}:
+        raise ValueError("seconds is a number")
+    return Rule(**fields)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One call that a rule takes, and what may be done with it."""
+
+    rule: Rule
+    wire: Wire
+    right: Callable[[int], Response]  # the right answer, its page short of that many rows
+    add_rows: Callable[[int], None]
+
+    async def answer(self) -> Response:
+        """Answer as the rule says."""
+        return await KINDS[self.rule.kind](self)
+
+    def json(self, body: object) -> Response:
+        """Answer a body with 200."""
+        return Response(self.wire.encode(body), media_type="application/json")
+
+    async def status(self) -> Response:
+        """`429`, `500`, `502`, `503`, `408`: that HTTP status with a small HTML page."""
+        return status_page(int(self.rule.kind), STATUSES[self.rule.kind])
+
+    async def retry_after(self) -> Response:
+        """`429-retry-after`: after `seconds` (1), as an HTTP date with `"date": true`."""
+        seconds = 1 if self.rule.seconds is None else self.rule.seconds
+        response = status_page(429, STATUSES["429"])
+        response.headers["Retry-After"] = (
+            formatdate(time.time() + seconds, usegmt=True) if self.rule.date else f"{seconds:g}"
+        )
+        return response
+
+    async def reset(self) -> Response:
+        """`reset`: the connection is reset without an answer."""
+        return Reset()
+
+    async def cut(self) -> Response:
+        """`cut`: the connection ends after half of the body that Content-Length announces."""
+        right = self.right(0)
+        return Cut(right.body, right.status_code, media_type="application/json")
+
+    async def half_json(self) -> Response:
+        """`half-json`: half of the right body, with its own length."""
+        right = self.right(0)
+        half = bytes(right.body)[: len(right.body) // 2]
+        return Response(half, right.status_code, media_type="application/json")
+
+    async def html(self) -> Response:
+        """`html`: 200 with an HTML page."""
+        return HTMLResponse("<!DOCTYPE html>\n<title>Calltouch</title>\n<p>Ведутся работы.</p>\n")
+
+    async def empty(self) -> Response:
+        """`empty`: 200 without a body."""
+        return Response(b"", media_type="application/json")
+
+    async def api_error(self) -> Response:
+        """`api-error`: 200 with the documented apiError body, errorCode 500."""
+        return self.json(api_error(200, 500, "Внутренняя ошибка сервера").body)
+
+    async def syntax_error(self) -> Response:
+        """`syntax-error`: 200 with the documented body for broken JSON, errorCode 1."""
+        return self.json(api_error(200, 1, BROKEN_JSON).body)
+
+    async def token_revoked(self) -> Response:
+        """`token-revoked`: 200 with the documented body for a wrong token."""
+        return self.json(invalid_credentials().body)
+
+    async def unknown_json(self) -> Response:
+        """`unknown-json`: 200 with JSON of another shape."""
+        return self.json({"result": "ok", "items": [1, 2]})
+
+    async def short_page(self) -> Response:
+        """`short-page`: the right page less `rows` (3), the total unchanged."""
+        return self.right(self.rule.rows)
+
+    async def late_rows(self) -> Response:
+        """`late-rows`: `rows` (3) new SMS appear in the asked range, then the right answer."""
+        self.add_rows(self.rule.rows)
+        return self.right(0)
+
+    async def slow(self) -> Response:
+        """`slow`: the right answer after `seconds` (3)."""
+        await asyncio.sleep(3 if self.rule.seconds is None else self.rule.seconds)
+        return self.right(0)
+
+    async def silent(self) -> Response:
+        """`silent`: no answer, until the client leaves."""
+        return Hanging()
+
+    async def redirect(self) -> Response:
+        """`redirect`: 302 to `location`."""
+        return RedirectResponse(self.rule.location, 302)
+
+
+KINDS: dict[str, Callable[[Fault], Awaitable[Response]]] = {
+    **dict.fromkeys(STATUSES, Fault.status),
+    "429-retry-after": Fault.retry_after,
+    "reset": Fault.reset,
+    "cut": Fault.cut,
+    "half-json": Fault.half_json,
+    "html": Fault.html,
+    "empty": Fault.empty,
+    "api-error": Fault.api_error,
+    "syntax-error": Fault.syntax_error,
+    "token-revoked": Fault.token_revoked,
+    "unknown-json": Fault.unknown_json,
+    "short-page": Fault.short_page,
+    "late-rows": Fault.late_rows,
+    "slow": Fault.slow,
+    "silent": Fault.silent,
+    "redirect": Fault.redirect,
+}
+_FIELDS = {"kind", "at", "every", "start", "times", "seconds", "date", "location", "rows"}
+
+
+def status_page(status: int, phrase: str) -> Response:
+    """Return the small page that a web server in front of the method answers with."""
+    title = f"{status} {phrase}"
+    page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return HTMLResponse(page, status_code=status)
+
+
+class Hanging(Response):
+    """No answer: waits until the client leaves, and gives the connection up at shutdown."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application."""
+        try:
+            await _left(receive)
+        finally:
+            _transport(scope).abort()
+
+
+class Reset(Response):
+    """A connection that is reset."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application."""
+        transport = _transport(scope)
+        # With a linger time of zero a socket closes by RST, not by FIN.
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+        await _left(receive)
+
+
+class Cut(Response):
+    """Half of the body, and the connection closed in an orderly way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as an ASGI application."""
+        headers = self.raw_headers
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        _transport(scope).close()
+        await _left(receive)
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    transport = scope["extensions"]["transport"]
+    assert isinstance(transport, asyncio.Transport)
+    return transport
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

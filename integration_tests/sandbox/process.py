@@ -1,0 +1,109 @@
+"""Starts the sandbox as a process of its own, for tests and the demo."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+_ROOT = Path(__file__).resolve().parents[2]
+_TIMEOUT = 60  # seconds
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox that runs: the method's full URL, what it asks for, and the control calls."""
+
+    url: str
+    token: str
+    site_id: str
+    port: int
+    timezone: str
+    start_date: str  # the account's first day: 2024-04-01
+
+    def config(self, **overrides: Any) -> dict[str, Any]:
+        """Return a configuration for the connector that reads the whole account."""
+        return {
+            "access_token": self.token,
+            "site_id": self.site_id,
+            "start_date": self.start_date,
+            "timezone": self.timezone,
+            "api_url": self.url,
+            **overrides,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Return served, limited, refused, faulted, points, and the last calls' bodies."""
+        stats: dict[str, Any] = self._control("GET", "stats").json()
+        return stats
+
+    def reset_stats(self) -> None:
+        """Set the numbers of `stats` back to 0."""
+        self._control("POST", "reset-stats")
+
+    def set_faults(self, plan: Sequence[dict[str, Any]]) -> None:
+        """Replace the plan of faults; `[]` ends them. The count of calls begins again."""
+        self._control("POST", "faults", plan)
+
+    def forward_clock(self, seconds: float) -> None:
+        """Let statuses settle as if that much time had passed."""
+        self._control("POST", "clock", {"forward_seconds": seconds})
+
+    def sms(self) -> list[dict[str, Any]]:
+        """Return every SMS as it is now, the API's five fields, by time."""
+        lines = self._control("GET", "sms").content.split(b"\n")
+        return [json.loads(line) for line in lines if line]
+
+    def add_sms(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add rows that are sent just as given."""
+        self._control("POST", "sms", rows)
+
+    def _control(self, verb: str, name: str, body: object = None) -> requests.Response:
+        address = f"http://{urlsplit(self.url).netloc}/_sandbox/{name}"
+        response = requests.request(verb, address, json=body, timeout=_TIMEOUT)
+        if not response.ok:
+            raise ValueError(f"{name}: {response.text}")
+        return response
+
+
+@contextmanager
+def running(*args: str) -> Iterator[Sandbox]:
+    """Run `python -m integration_tests.sandbox` with these options on a free port."""
+    command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", *args]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield _started(process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _started(process: "subprocess.Popen[str]") -> Sandbox:
+    said: dict[str, str] = {}
+    assert process.stdout is not None
+    for line in process.stdout:
+        name, _, value = line.partition(":")
+        said[name] = value.strip()
+        if name == "SMS":
+            break
+    else:
+        raise RuntimeError(f"the sandbox did not start: exit code {process.wait()}")
+    port = urlsplit(said["URL"]).port
+    assert port is not None
+    return Sandbox(
+        url=said["URL"],
+        token=said["Token"],
+        site_id=said["Site id"],
+        port=port,
+        timezone=said["Zone"],
+        start_date=said["SMS"].rpartition(" ")[2],
+    )

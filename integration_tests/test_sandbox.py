@@ -1,0 +1,684 @@
+"""Holds the sandbox to Calltouch's page, and its faults to their names."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+import requests
+
+from integration_tests.sandbox.account import Account, Clock, Making, Writer
+from integration_tests.sandbox.process import Sandbox, running
+from integration_tests.sandbox.wire import Wire
+
+MOSCOW = ZoneInfo("Europe/Moscow")
+DETAILS = {
+    "waiting": {"Статус еще не получен", "Ожидает отправки"},
+    "unknown": {"Неизвестный статус"},
+    "sent": {"Передано оператору", "Просрочено"},
+    "error": {
+        "Невозможно доставить",
+        "Неверный номер",
+        "Запрещено",
+        "Недостаточно средств",
+        "Недоступный номер",
+    },
+    "delivered": {"Доставлено"},
+}
+
+
+def day(offset: int) -> str:
+    return f"{datetime.now(MOSCOW) + timedelta(days=offset):%d-%m-%Y}"
+
+
+def moment(sent: str) -> datetime:
+    return datetime.strptime(sent, "%d-%m-%Y %H:%M:%S").replace(tzinfo=MOSCOW)
+
+
+def everything() -> dict[str, Any]:
+    return {"dateFrom": "01-01-2020 00:00:00", "dateTo": f"{day(0)} 23:59:59"}
+
+
+def call(
+    sandbox: Sandbox,
+    body: object = None,
+    *,
+    headers: dict[str, str] | None = None,
+    timeout: float = 20,
+) -> requests.Response:
+    """Call the method, for the whole account unless a body is given."""
+    sent = body if isinstance(body, bytes) else json.dumps(body or everything()).encode()
+    given = {"Access-Token": sandbox.token, "SiteId": sandbox.site_id, **(headers or {})}
+    given = {"Content-Type": "application/json", **given}
+    return requests.post(
+        sandbox.url, data=sent, headers=given, timeout=timeout, allow_redirects=False
+    )
+
+
+def data(sandbox: Sandbox, **body: Any) -> dict[str, Any]:
+    """Return the data of a page that must come."""
+    response = call(sandbox, {**everything(), **body})
+    assert response.status_code == 200, response.text
+    content: dict[str, Any] = response.json()["data"]
+    return content
+
+
+def violations(sandbox: Sandbox, **body: Any) -> set[tuple[str, str]]:
+    response = call(sandbox, {**everything(), **body})
+    assert response.status_code == 422
+    answer = response.json()
+    assert answer["meta"] == []
+    assert answer["data"]["type"] == "validationError"
+    assert answer["data"]["apiErrorData"] is None
+    listed = answer["data"]["validationErrorData"]["violations"]
+    return {(violation["fieldPath"], violation["message"]) for violation in listed}
+
+
+def row(sent: str, number: object = "70001112233", **fields: object) -> dict[str, Any]:
+    return {
+        "phoneNumber": number,
+        "dateSent": sent,
+        "smsStatus": "delivered",
+        "smsStatusDetail": "Доставлено",
+        "smsMessage": "Добавлено",
+        **fields,
+    }
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    """One that tests only read from, or leave as it was."""
+    with running("--sms", "25352", "--rate", "0") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Sandbox]:
+    """One whose faults each test sets."""
+    with running("--sms", "300", "--rate", "0") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def small() -> Iterator[Sandbox]:
+    """A fresh one."""
+    with running("--sms", "300", "--rate", "0", "--page-size", "100") as sandbox:
+        yield sandbox
+
+
+# Access
+
+
+@pytest.mark.parametrize("headers", [{"Access-Token": "wrong"}, {"SiteId": "1"}])
+def test_wrong_credentials_are_refused(shared: Sandbox, headers: dict[str, str]) -> None:
+    response = call(shared, headers=headers)
+    assert response.status_code == 401
+    assert response.json() == {"message": "Invalid credentials."}
+
+
+def test_missing_credentials_are_refused(shared: Sandbox) -> None:
+    response = requests.post(shared.url, json=everything(), timeout=20)
+    assert response.status_code == 401
+
+
+def test_no_right_to_the_method_is_told_as_documented() -> None:
+    with running("--sms", "10", "--no-right") as sandbox:
+        response = call(sandbox)
+    assert response.status_code == 403
+    sentence = response.json()["data"]["message"]
+    assert sentence.startswith("Пользователь ")
+    assert sentence.endswith(" не имеет доступа к данному методу API")
+    assert "party_name" not in sentence
+
+
+def test_only_post_is_allowed(shared: Sandbox) -> None:
+    assert requests.get(shared.url, timeout=20).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/lead-service/v1/api/calltouch-leads/sms-to-clients/result", "/other"]
+)
+def test_another_address_is_an_html_404(shared: Sandbox, path: str) -> None:
+    response = requests.post(f"http://127.0.0.1:{shared.port}{path}", json={}, timeout=20)
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+# What the body may be
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"null", b"\xff"])
+def test_a_body_that_is_no_json_object_is_a_syntax_error(shared: Sandbox, body: bytes) -> None:
+    response = call(shared, body)
+    assert response.status_code == 400
+    assert response.json() == {
+        "meta": [],
+        "data": {
+            "type": "apiError",
+            "apiErrorData": {
+                "errorCode": 1,
+                "errorMessage": "Синтаксическая ошибка JSON в запросе или запрос пустой",
+                "errorDescription": None,
+            },
+            "validationErrorData": None,
+        },
+    }
+
+
+@pytest.mark.parametrize("field", ["dateFrom", "dateTo"])
+def test_a_missing_required_field_is_named(shared: Sandbox, field: str) -> None:
+    body = everything()
+    del body[field]
+    response = call(shared, body)
+    assert response.status_code == 400
+    sentence = f"В запросе не указано обязательное поле {field}"
+    assert response.json() == {"meta": [], "data": {"message": sentence}}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("dateFrom", "", ("dateFrom", "Значение не должно быть пустым.")),
+        ("dateTo", 1, ("dateTo", "Тип значения должен быть string.")),
+        ("dateTo", None, ("dateTo", "Тип значения должен быть string.")),
+        ("dateFrom", "2024-04-01 09:00:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("dateFrom", "30-02-2024 09:00:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("dateFrom", "01-04.2024 09:00:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("dateFrom", "01-04-2024T09:00:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("dateFrom", "01-04-2024 09:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("dateFrom", "01-04-2024 24:00:00", ("dateFrom", "Значение даты и времени недопустимо.")),
+        ("page", 2, ("page", "Данное поле не ожидалось.")),
+        ("phoneNumbers", "79209383654", ("phoneNumbers", "Тип значения должен быть array.")),
+        ("phoneNumbers", [7920938], ("phoneNumbers[0]", "Тип значения должен быть string.")),
+        (
+            "phoneNumbers",
+            ["70001112233", "938-36-54"],
+            (
+                "phoneNumbers[1]",
+                "Значение не является номером телефона с кодом города или оператора.",
+            ),
+        ),
+        (
+            "phoneNumbers",
+            [],
+            ("phoneNumbers", "Эта коллекция должна содержать больше или равно 1 элементу"),
+        ),
+        (
+            "phoneNumbers",
+            ["70001112233"] * 10_001,
+            ("phoneNumbers", "Эта коллекция должна содержать меньше или равно 10000 элементам"),
+        ),
+        ("pageOfResult", 0, ("pageOfResult", "Значение должно быть больше 1.")),
+        ("pageOfResult", 1, ("pageOfResult", "Значение должно быть больше 1.")),
+        ("pageOfResult", 4, ("pageOfResult", "Значение должно быть меньше или равно 3.")),
+        ("pageOfResult", True, ("pageOfResult", "Тип значения должен быть integer.")),
+        ("pageOfResult", "2", ("pageOfResult", "Тип значения должен быть integer.")),
+        ("pageOfResult", 2.0, ("pageOfResult", "Тип значения должен быть integer.")),
+    ],
+)
+def test_a_wrong_value_is_one_violation(
+    shared: Sandbox, field: str, value: object, said: tuple[str, str]
+) -> None:
+    assert violations(shared, **{field: value}) == {said}
+
+
+def test_dates_after_today_in_the_accounts_zone_are_refused(shared: Sandbox) -> None:
+    message = "Значение не может быть больше текущего дня"
+    tomorrow = f"{day(1)} 00:00:00"
+    assert violations(shared, dateTo=tomorrow) == {("dateTo", message)}
+    both = violations(shared, dateFrom=tomorrow, dateTo=tomorrow)
+    assert both == {("dateFrom", message), ("dateTo", message)}
+
+
+def test_all_violations_come_in_one_answer(shared: Sandbox) -> None:
+    said = violations(
+        shared,
+        dateFrom="02-01-2024 00:00:00",
+        dateTo="01-01-2024 00:00:00",
+        phoneNumbers=[],
+        pageOfResult=1,
+        sort="asc",
+    )
+    assert said == {
+        ("dateFrom", "Значение не может быть больше dateTo"),
+        ("dateTo", "Значение не может быть меньше dateFrom"),
+        ("phoneNumbers", "Эта коллекция должна содержать больше или равно 1 элементу"),
+        ("pageOfResult", "Значение должно быть больше 1."),
+        ("sort", "Данное поле не ожидалось."),
+    }
+
+
+def test_dots_divide_a_date_as_well(shared: Sandbox) -> None:
+    dotted = data(shared, dateFrom="01.01.2020 00:00:00")
+    assert dotted["totalCountSms"] == 25_352
+
+
+# Pages
+
+
+def test_25352_sms_are_three_pages_in_one_stable_order(shared: Sandbox) -> None:
+    first, second, third = data(shared), data(shared, pageOfResult=2), data(shared, pageOfResult=3)
+    pages = [first, second, third]
+    assert [page["totalCountSms"] for page in pages] == [25_352] * 3
+    assert [page["pageOfResult"] for page in pages] == [1, 2, 3]
+    assert [len(page["smsDetails"]) for page in pages] == [10_000, 10_000, 5_352]
+    assert data(shared, pageOfResult=2)["smsDetails"] == second["smsDetails"]
+    sent = [sms["dateSent"] for sms in first["smsDetails"]]
+    assert sent != sorted(sent, key=moment)
+
+
+@pytest.mark.parametrize("order", ["mixed", "ascending", "descending"])
+def test_pages_together_hold_each_sms_once(order: str) -> None:
+    with running(
+        "--sms", "5000", "--page-size", "1000", "--rate", "0", "--order", order
+    ) as sandbox:
+        sandbox.add_sms([row(f"{day(-n)} 12:00:00", smsMessage=str(n)) for n in (1, 200, 3)])
+        rows = data(sandbox)["smsDetails"]
+        for page in range(2, 7):
+            rows += data(sandbox, pageOfResult=page)["smsDetails"]
+        truth = sandbox.sms()
+    assert Counter(map(str, rows)) == Counter(map(str, truth))
+    by_time = [sms["dateSent"] for sms in truth]
+    sent = [sms["dateSent"] for sms in rows]
+    assert (sent == by_time) == (order == "ascending")
+    assert (sent == by_time[::-1]) == (order == "descending")
+
+
+def test_both_ends_of_the_range_are_included_to_the_second(small: Sandbox) -> None:
+    for second in range(58, 63):
+        small.add_sms([row(f"01-02-2021 10:{second // 60:02d}:{second % 60:02d}")])
+    ends = {"dateFrom": "01-02-2021 10:00:59", "dateTo": "01-02-2021 10:01:01"}
+    sent = {sms["dateSent"] for sms in data(small, **ends)["smsDetails"]}
+    assert sent == {"01-02-2021 10:00:59", "01-02-2021 10:01:00", "01-02-2021 10:01:01"}
+
+
+def test_the_number_filter_takes_any_mask(shared: Sandbox) -> None:
+    truth = shared.sms()
+    number = truth[100]["phoneNumber"]
+    expected = [sms for sms in truth if sms["phoneNumber"] == number]
+    code, rest = number[1:4], number[4:]
+    masks = [number, f"8{code}{rest}", f"+7 {code} {rest[:3]} {rest[3:5]} {rest[5:]}"]
+    masks.append(f"({code}) {rest[:3]}-{rest[3:5]}-{rest[5:]}")
+    for mask in masks:
+        filtered = data(shared, phoneNumbers=[mask, "+7 (999) 000-00-00"])
+        assert filtered["totalCountSms"] == len(expected)
+        assert Counter(map(str, filtered["smsDetails"])) == Counter(map(str, expected))
+
+
+def test_no_sms_are_a_total_of_zero(shared: Sandbox) -> None:
+    empty = data(shared, dateTo="01-01-2020 00:00:00")
+    assert empty == {"totalCountSms": 0, "pageOfResult": 1, "smsDetails": []}
+
+
+def test_no_sms_are_an_empty_list_when_asked_so() -> None:
+    with running("--shape", "empty", "--empty-as-list") as sandbox:
+        assert call(sandbox).json() == {"meta": [], "data": []}
+
+
+# What stands on the wire
+
+
+def test_text_is_escaped_as_php_does(shared: Sandbox) -> None:
+    content = call(shared).content
+    assert content.isascii()
+    assert rb"\u0414\u043e\u0441\u0442\u0430\u0432\u043b\u0435\u043d\u043e" in content
+    assert rb"https:\/\/example.com" in content
+
+
+def test_raw_breaks_stand_unescaped_and_nothing_else_changes() -> None:
+    args = ("--sms", "300", "--raw-breaks", "--unescaped-unicode")
+    with running(*args) as sandbox:
+        sandbox.add_sms([row(f"{day(0)} 00:00:00", smsMessage="a\nb \\n c\\\r\nd")])
+        content = call(sandbox).content.decode()
+        truth = sandbox.sms()
+    assert "Внимание, скидки!\nТолько сегодня" in content
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(content)
+    rows = json.loads(content, strict=False)["data"]["smsDetails"]
+    assert Counter(map(str, rows)) == Counter(map(str, truth))
+
+
+def test_added_rows_are_sent_as_given(small: Sandbox) -> None:
+    odd = [
+        row("01-01-2024 00:00:00", None, smsStatus=None, smsMessage=5),
+        row("not a date", 70001112233, extra={"a": [1]}),
+    ]
+    small.add_sms(odd)
+    rows = data(small)["smsDetails"]
+    assert all(added in rows for added in odd)
+    filtered = data(small, phoneNumbers=["70001112233"])["smsDetails"]
+    assert filtered == [odd[1]]
+
+
+# The account
+
+
+def test_all_statuses_come_with_their_documented_details(shared: Sandbox) -> None:
+    met: dict[str, set[str]] = {}
+    for sms in shared.sms():
+        met.setdefault(sms["smsStatus"], set()).add(sms["smsStatusDetail"])
+    assert met == DETAILS
+
+
+def test_numbers_belong_to_nobody(shared: Sandbox) -> None:
+    assert {(sms["phoneNumber"][:4], len(sms["phoneNumber"])) for sms in shared.sms()} == {
+        ("7000", 11)
+    }
+
+
+def test_some_sms_agree_in_number_second_and_text() -> None:
+    with running("--sms", "100") as sandbox:
+        rows = sandbox.sms()
+    groups = Counter((sms["phoneNumber"], sms["dateSent"], sms["smsMessage"]) for sms in rows)
+    assert sum(count > 1 for count in groups.values()) >= 3
+
+
+def test_statuses_settle_as_the_clock_goes_on() -> None:
+    with running("--sms", "2000", "--days", "1") as sandbox:
+        before = sandbox.sms()
+        on_page = call(sandbox).json()["data"]["smsDetails"]
+        sandbox.forward_clock(4 * 86_400)
+        after = sandbox.sms()
+        settled_page = call(sandbox).json()["data"]["smsDetails"]
+    assert Counter(map(str, settled_page)) == Counter(map(str, after))
+    assert on_page != settled_page
+    assert any(sms["smsStatus"] == "waiting" for sms in before)
+    assert not any(sms["smsStatus"] == "waiting" for sms in after)
+    moves = {(old["smsStatus"], new["smsStatus"]) for old, new in zip(before, after, strict=True)}
+    assert ("waiting", "delivered") in moves
+    assert ("sent", "delivered") in moves
+    assert ("delivered", "delivered") in moves
+    assert not any(old in {"delivered", "error", "unknown"} for old, new in moves if old != new)
+    unchanged = ("phoneNumber", "dateSent", "smsMessage")
+    assert [[sms[name] for name in unchanged] for sms in before] == [
+        [sms[name] for name in unchanged] for sms in after
+    ]
+
+
+def test_burst_has_31000_sms_in_one_second() -> None:
+    with running("--sms", "32000", "--shape", "burst") as sandbox:
+        seconds = Counter(sms["dateSent"] for sms in sandbox.sms())
+    assert max(seconds.values()) >= 31_000
+
+
+def test_late_has_nine_tenths_in_the_last_30_days() -> None:
+    with running("--sms", "1000", "--shape", "late", "--rate", "0") as sandbox:
+        recent = data(sandbox, dateFrom=f"{day(-30)} 00:00:00")["totalCountSms"]
+    assert 895 <= recent <= 910
+
+
+def test_equal_seeds_make_equal_accounts() -> None:
+    def texts(seed: int) -> list[tuple[str, str]]:
+        account = Account(Making(sms=50, seed=seed), Clock())
+        rows = account.page(account.everything(), "ascending", 0, 50)
+        written = json.loads(f"[{Writer(account, Wire()).rows(rows, ',')[0]}]")
+        return [(sms["phoneNumber"], sms["smsMessage"]) for sms in written]
+
+    assert texts(7) == texts(7) != texts(8)
+
+
+# Limits
+
+
+def test_the_sixth_call_in_a_second_gets_429_at_once_and_a_later_one_is_served() -> None:
+    with running("--sms", "10", "--latency", "0.3") as sandbox:
+        with ThreadPoolExecutor(11) as threads:
+            begun = time.monotonic()
+            answers = list(threads.map(lambda _: call(sandbox), range(11)))
+            took = time.monotonic() - begun
+        statuses = Counter(answer.status_code for answer in answers)
+        limited = [answer for answer in answers if answer.status_code == 429]
+        stats = sandbox.stats()
+        time.sleep(1)
+        assert call(sandbox).status_code == 200
+    assert statuses == {200: 5, 429: 6}
+    assert took >= 0.3
+    assert all(answer.elapsed < timedelta(seconds=0.3) for answer in limited)
+    assert (stats["served"], stats["limited"], stats["points"]) == (5, 6, 10)
+
+
+def test_a_used_up_day_of_points_answers_429() -> None:
+    with running("--sms", "10", "--points", "4") as sandbox:
+        assert call(sandbox, b"").status_code == 400
+        assert [call(sandbox).status_code for _ in range(2)] == [200, 200]
+        refused = call(sandbox)
+        assert sandbox.stats()["points"] == 4
+        sandbox.reset_stats()
+        time.sleep(1)
+        assert call(sandbox).status_code == 200
+    assert refused.status_code == 429
+    assert refused.json()["data"] == {"message": "Превышен суточный лимит API-баллов"}
+
+
+def test_stats_keep_bodies_and_control_calls_do_not_count(small: Sandbox) -> None:
+    body = {**everything(), "pageOfResult": 2}
+    call(small, body)
+    call(small, b"{")
+    small.sms()
+    stats = small.stats()
+    assert stats["bodies"] == [body, "{"]
+    assert (stats["served"], stats["refused"], stats["faulted"]) == (1, 1, 0)
+    assert small.token not in json.dumps(stats)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "502", "503", "408"])
+def test_status_faults_are_that_status_with_html(faulty: Sandbox, kind: str) -> None:
+    faulty.set_faults([{"kind": kind, "at": 1}])
+    response = call(faulty)
+    assert response.status_code == int(kind)
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "Retry-After" not in response.headers
+    assert call(faulty).status_code == 200
+
+
+def test_retry_after_comes_in_seconds_or_as_a_date(faulty: Sandbox) -> None:
+    faulty.set_faults(
+        [
+            {"kind": "429-retry-after", "at": 1},
+            {"kind": "429-retry-after", "at": 2, "seconds": 60, "date": True},
+        ]
+    )
+    first, second = call(faulty), call(faulty)
+    assert (first.status_code, first.headers["Retry-After"]) == (429, "1")
+    until = parsedate_to_datetime(second.headers["Retry-After"]).timestamp()
+    assert 55 <= until - time.time() <= 61
+
+
+def test_reset_resets_the_connection(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "reset", "at": 1}])
+    with socket.create_connection(("127.0.0.1", faulty.port)) as client:
+        path = faulty.url.partition(str(faulty.port))[2]
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_cut_ends_before_the_announced_length(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "cut", "at": 1}])
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        call(faulty)
+
+
+def test_half_json_is_whole_http_and_half_a_page(faulty: Sandbox) -> None:
+    right = call(faulty).content
+    faulty.set_faults([{"kind": "half-json", "at": 1}])
+    assert call(faulty).content == right[: len(right) // 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        ("html", "<!DOCTYPE html>"),
+        ("api-error", '{"meta":[],"data":{"type":"apiError","apiErrorData":{"errorCode":500'),
+        ("syntax-error", '{"meta":[],"data":{"type":"apiError","apiErrorData":{"errorCode":1,'),
+        ("token-revoked", '{"message":"Invalid credentials."}'),
+        ("unknown-json", '{"result":"ok","items":['),
+    ],
+)
+def test_wrong_content_comes_under_200(faulty: Sandbox, kind: str, start: str) -> None:
+    faulty.set_faults([{"kind": kind, "at": 1}])
+    response = call(faulty)
+    assert response.status_code == 200
+    assert response.text.startswith(start)
+
+
+def test_empty_is_200_without_a_body(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "empty", "at": 1}])
+    response = call(faulty)
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_short_page_lacks_rows_that_its_total_counts(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "short-page", "at": 1, "rows": 4}])
+    page, total = data(faulty), len(faulty.sms())
+    assert page["totalCountSms"] == total
+    assert len(page["smsDetails"]) == total - 4
+    assert len(data(faulty)["smsDetails"]) == total
+
+
+def test_late_rows_shift_the_later_pages(small: Sandbox) -> None:
+    before = [data(small)["smsDetails"], data(small, pageOfResult=2)["smsDetails"]]
+    small.set_faults([{"kind": "late-rows", "at": 1}])
+    second = data(small, pageOfResult=2)
+    assert second["totalCountSms"] == 303
+    assert second["smsDetails"] == before[0][-3:] + before[1][:-3]
+    assert len(small.sms()) == 303
+
+
+def test_slow_answers_after_its_seconds_while_others_go_on(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "slow", "at": 1, "seconds": 0.7}])
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(call, faulty)
+        time.sleep(0.2)
+        assert call(faulty).elapsed < timedelta(seconds=0.4)
+        assert slow.result().status_code == 200
+        assert slow.result().elapsed > timedelta(seconds=0.7)
+
+
+def test_silent_never_answers(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "silent", "at": 1}])
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        call(faulty, timeout=0.5)
+    assert call(faulty).status_code == 200
+
+
+def test_redirect_points_to_its_location(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "redirect", "at": 1, "location": "https://other.invalid/x"}])
+    response = call(faulty)
+    assert (response.status_code, response.headers["Location"]) == (302, "https://other.invalid/x")
+
+
+def test_rules_name_their_calls_and_faults_are_counted(faulty: Sandbox) -> None:
+    def statuses(plan: list[dict[str, Any]]) -> list[int]:
+        faulty.reset_stats()
+        faulty.set_faults(plan)
+        return [call(faulty).status_code for _ in range(6)]
+
+    assert statuses([{"kind": "500", "at": 2}]) == [200, 500, 200, 200, 200, 200]
+    assert statuses([{"kind": "500", "every": 3}]) == [200, 200, 500, 200, 200, 500]
+    assert statuses([{"kind": "500", "from": 5}]) == [200, 200, 200, 200, 500, 500]
+    assert statuses([{"kind": "500", "from": 2, "times": 2}, {"kind": "503", "from": 3}]) == [
+        200, 500, 500, 503, 503, 503,
+    ]  # fmt: skip
+    stats = faulty.stats()
+    assert (stats["served"], stats["faulted"], stats["points"]) == (1, 5, 2)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {},
+        [1],
+        [{"kind": "none", "at": 1}],
+        [{"kind": "500"}],
+        [{"kind": "500", "at": 0}],
+        [{"kind": "500", "at": 1, "every": 2}],
+        [{"kind": "500", "at": 1, "second": 2}],
+    ],
+)
+def test_a_wrong_plan_is_refused(faulty: Sandbox, plan: Any) -> None:
+    with pytest.raises(ValueError, match="faults"):
+        faulty.set_faults(plan)
+
+
+def test_a_plan_can_be_given_at_the_start() -> None:
+    with running("--sms", "10", "--faults", '[{"kind": "503", "at": 1}]') as sandbox:
+        assert [call(sandbox).status_code for _ in range(2)] == [503, 200]
+
+
+# The process
+
+
+def test_the_home_page_shows_a_config_for_the_connector(shared: Sandbox) -> None:
+    page = requests.get(f"http://127.0.0.1:{shared.port}/", timeout=20).text
+    assert json.dumps(shared.config(), indent=2).splitlines()[1] in page
+    for value in shared.config().values():
+        assert value in page
+
+
+def test_config_begins_at_the_accounts_first_day(shared: Sandbox) -> None:
+    config = shared.config(site_id="5", lookback_window_days=1)
+    first = moment(shared.sms()[0]["dateSent"])
+    assert config["start_date"] == f"{first:%Y-%m-%d}"
+    assert (config["site_id"], config["lookback_window_days"]) == ("5", 1)
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_quickly_and_quietly_even_while_a_call_hangs(
+    asked: signal.Signals,
+) -> None:
+    plan = '[{"kind": "silent", "from": 1}]'
+    command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", "--faults", plan]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = next(line for line in process.stdout if line.startswith("URL:")).split()[1]
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as client:
+            client.sendall(b"POST /lead-service/v1/api/sms-to-clients/result HTTP/1.1\r\n")
+            client.sendall(b"Host: x\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(0.2)
+            begun = time.monotonic()
+            process.send_signal(asked)
+            assert process.wait(10) == 0
+            assert time.monotonic() - begun < 2
+        assert process.stderr.read() == ""
+
+
+def test_running_ends_the_process_when_its_body_raises() -> None:
+    ports = []
+
+    def fail() -> None:
+        with running("--sms", "10") as sandbox:
+            ports.append(sandbox.port)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", ports[0])).close()
+
+
+def test_running_tells_that_it_could_not_start() -> None:
+    with pytest.raises(RuntimeError, match="did not start"), running("--zone", "Nowhere/City"):
+        pass
