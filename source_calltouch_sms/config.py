@@ -102,7 +102,7 @@ def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
     shown = "" if name in PRIVATE else f"{json.dumps(instance, ensure_ascii=False)} "
     faults = {
         "type": f"must be of the type {limit}",
-        "pattern": f"does not fit {schema.get('pattern_descriptor', limit)}",
+        "pattern": f'does not fit the format "{schema.get("pattern_descriptor", limit)}"',
         "minimum": f"is less than {limit}",
         "maximum": f"is more than {limit}",
         "minLength": "is empty",

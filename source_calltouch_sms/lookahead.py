@@ -12,9 +12,9 @@ import requests
 from source_calltouch_sms import api
 from source_calltouch_sms.windows import Window, cut
 
-PAGES_AHEAD: Final = 12
-"""Answers fetched or on their way and not yet taken; each holds 2 to 3 MB, undecoded."""
-FIRST_PAGES_RUNNING: Final = api.CALLS_PER_SECOND
+PAGES_AHEAD: Final = 8
+"""Answers fetched or on their way and not yet taken; each holds 2 to 5 MB, undecoded."""
+FIRST_PAGES_RUNNING: Final = 3
 """Calls on their way up to which a later window is asked for its first page: it can wait longer."""
 FAREWELL_SECONDS: Final = 5
 

@@ -89,6 +89,7 @@ class CalltouchErrorHandler(ErrorHandler):
     def __init__(self, private: tuple[str, ...] = ()) -> None:
         self._private = private
         """What is masked in Calltouch's words: the numbers that were sent to it."""
+        self._decoding = threading.Lock()
 
     def interpret_response(self, response: requests.Response | Exception | None) -> ErrorResolution:
         """Let a page pass.
@@ -104,7 +105,8 @@ class CalltouchErrorHandler(ErrorHandler):
             said = self._quote(_words(response.content))
             raise TryAgain(f"Calltouch allows no more calls for now (HTTP 429){said}", response)
         try:
-            api.read_page(response.content)
+            with self._decoding:  # a page takes ten times its bytes while it is decoded
+                api.read_page(response.content)
         except api.Answer as answer:
             raise self._judge(answer, response) from None
         return SUCCESS_RESOLUTION

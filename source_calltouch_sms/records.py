@@ -18,7 +18,8 @@ _CLOCK_TAILS: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in ra
 
 def wall_time(moment: datetime, zone: pendulum.Timezone) -> datetime:
     """The naive wall time, in whole seconds, that clocks in `zone` show at an aware moment."""
-    return moment.astimezone(zone).replace(tzinfo=None, microsecond=0)
+    # Of the standard library's type, whose subtraction pendulum's does not share.
+    return datetime(*moment.astimezone(zone).timetuple()[:6])  # noqa: DTZ001 - naive on purpose
 
 
 def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
