@@ -17,6 +17,7 @@ PAGES_AHEAD: Final = 8
 FIRST_PAGES_RUNNING: Final = 3
 """Calls on their way up to which a later window is asked for its first page: it can wait longer."""
 FAREWELL_SECONDS: Final = 5
+THREAD_NAME: Final = "calltouch-call"
 
 Fetch = Callable[[Window, int], requests.Response]
 
@@ -69,6 +70,7 @@ class Lookahead:
             self._calls = [_Call(window, page, may_be_cut=False), *rest]
         answer = self._await_first()
         self._calls.pop(0)
+        self._start()
         return answer.result()
 
     def close(self) -> None:
@@ -83,9 +85,9 @@ class Lookahead:
         while True:
             self._calls = [planned for call in self._calls for planned in self._plan(call)]
             self._start()
-            first = self._calls[0].answer
-            if first and first.done():
-                return first
+            first = self._calls[0]
+            if first.answer and first.answer.done() and (first.planned or first.page > 1):
+                return first.answer
             wait(self._running, return_when=FIRST_COMPLETED)
 
     def _plan(self, call: _Call) -> list[_Call]:
@@ -117,7 +119,9 @@ class Lookahead:
             call.answer = answer
             # No executor: it joins its threads when the process ends, so that a server that takes
             # a call and says nothing would hold a Ctrl-C for two minutes.
-            thread = threading.Thread(target=self._run, args=(call, answer), daemon=True)
+            thread = threading.Thread(
+                target=self._run, args=(call, answer), name=THREAD_NAME, daemon=True
+            )
             self._running[answer] = thread
             thread.start()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -208,9 +209,7 @@ class CallBudget(HttpAPIBudget):
     """
 
     def __init__(self, stopping: threading.Event) -> None:
-        super().__init__(
-            policies=[MovingWindowCallRatePolicy([Rate(api.CALLS_PER_SECOND, PERIOD)], matchers=[])]
-        )
+        super().__init__(policies=[_moving_window()])
         self.calls = self.limited = self.retries = self.points = 0
         self.stopping = stopping
         """Set when the reader leaves: no wait lasts longer, no call is made."""
@@ -257,6 +256,12 @@ class CallBudget(HttpAPIBudget):
                 self._slowed_at = now
                 self._rate *= random.uniform(0.6, 0.75)  # noqa: S311 - no secret
                 self._free_at = now + 1 / self._rate
+
+
+@cache
+def _moving_window() -> MovingWindowCallRatePolicy:
+    # One for the process, which has one IP address; each would keep a thread of its own, too.
+    return MovingWindowCallRatePolicy([Rate(api.CALLS_PER_SECOND, PERIOD)], matchers=[])
 
 
 def retrying(budget: CallBudget, patience: float) -> Retrying:

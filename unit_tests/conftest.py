@@ -1,0 +1,132 @@
+"""What the unit tests share: no waits, a stream that reads a model account, a read with states."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pendulum
+import pytest
+import requests_mock
+from airbyte_cdk.models import (
+    AirbyteMessage,
+    AirbyteStream,
+    ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteStream,
+    DestinationSyncMode,
+    SyncMode,
+    Type,
+)
+from airbyte_cdk.sources.streams.call_rate import UnlimitedCallRatePolicy
+from airbyte_cdk.test.state_builder import StateBuilder
+
+from source_calltouch_sms import SourceCalltouchSms, policy, streams
+from source_calltouch_sms.config import Config
+from source_calltouch_sms.streams import SmsMessages
+from unit_tests.account import SITE_ID, TOKEN, Account, Row
+
+NOW = pendulum.datetime(2024, 6, 15, 12, tz="Europe/Moscow")
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Return settings as a user gives them."""
+    return {
+        "access_token": TOKEN,
+        "site_id": SITE_ID,
+        "start_date": "2024-04-01",
+        **changes,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = UnlimitedCallRatePolicy(matchers=[])
+    monkeypatch.setattr(policy, "_moving_window", lambda: unlimited)
+    monkeypatch.setattr(policy, "FIRST_WAIT_SECONDS", 0.0001)
+    monkeypatch.setattr(policy, "RATE_STEP", 1000)
+    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
+
+
+@dataclass
+class Read:
+    """What a read emitted."""
+
+    records: list[Row] = field(default_factory=list)
+    states: list[Mapping[str, Any]] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The last state."""
+        return self.states[-1] if self.states else {}
+
+
+class _Source(SourceCalltouchSms):
+    """The source, with a stream of which the test chose the moment."""
+
+    def __init__(self, stream: SmsMessages) -> None:
+        self._stream = stream
+
+    def streams(self, config: Mapping[str, Any]) -> list[Any]:
+        return [self._stream]
+
+
+def stream(now: datetime = NOW, **changes: Any) -> SmsMessages:
+    """Return the stream as a sync that starts at `now` makes it."""
+    return SmsMessages(Config.parse(settings(**changes), now), now)
+
+
+def messages(
+    sms_messages: SmsMessages,
+    state: Mapping[str, Any] | None = None,
+    sync_mode: SyncMode = SyncMode.incremental,
+    **internal: Any,
+) -> Iterator[AirbyteMessage]:
+    """Run the CDK's own read over a stream."""
+    catalog = ConfiguredAirbyteCatalog(
+        [
+            ConfiguredAirbyteStream(
+                AirbyteStream("sms_messages", {}, [SyncMode.full_refresh, SyncMode.incremental]),
+                sync_mode,
+                DestinationSyncMode.append,
+            )
+        ]
+    )
+    states = StateBuilder().with_stream_state("sms_messages", dict(state or {})).build()
+    source = _Source(sms_messages)
+    return source.read(sms_messages.logger, settings(**internal), catalog, states)
+
+
+def read(
+    sms_messages: SmsMessages,
+    state: Mapping[str, Any] | None = None,
+    sync_mode: SyncMode = SyncMode.incremental,
+    **internal: Any,
+) -> Read:
+    """Read to the end, or to the error that ends it."""
+    result = Read()
+    try:
+        for message in messages(sms_messages, state, sync_mode, **internal):
+            if message.type == Type.RECORD and message.record:
+                result.records.append(message.record.data)
+            elif message.type == Type.STATE and message.state and message.state.stream:
+                blob = message.state.stream.stream_state
+                result.states.append(dict(blob.__dict__) if blob else {})
+            elif message.type == Type.TRACE and message.trace and message.trace.error:
+                result.logs.append(message.trace.error.message)
+    except Exception as error:  # noqa: BLE001 - the test looks at it
+        result.error = error
+    return result
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Account], Account]]:
+    """Serve a model account at the documented address."""
+    with requests_mock.Mocker() as mock:
+
+        def serve_account(account: Account) -> Account:
+            account.serve(mock)
+            return account
+
+        yield serve_account

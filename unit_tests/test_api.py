@@ -1,0 +1,233 @@
+"""The method as the API's page documents it: `source_calltouch_sms.api`."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from source_calltouch_sms import api
+
+PAGE = {
+    "meta": [],
+    "data": {
+        "totalCountSms": 25352,
+        "pageOfResult": 2,
+        "smsDetails": [
+            {
+                "phoneNumber": "70000000001",
+                "dateSent": "01-04-2024 15:05:32",
+                "smsStatus": "delivered",
+                "smsStatusDetail": "Доставлено",
+                "smsMessage": "Внимание, скидки!\nТолько сегодня",
+            }
+        ],
+    },
+}
+
+
+def body(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def test_times_on_the_wire_are_day_first_and_padded() -> None:
+    assert api.wire_time(datetime(2024, 4, 1, 9, 0, 5)) == "01-04-2024 09:00:05"
+    assert api.read_wire_time("01-04-2024 09:00:05") == datetime(2024, 4, 1, 9, 0, 5)
+
+
+def test_a_page_tells_the_total_of_the_selection_and_its_rows() -> None:
+    page = api.read_page(body(PAGE))
+    assert (page.total, page.number) == (25352, 2)
+    assert page.rows == PAGE["data"]["smsDetails"]  # type: ignore[index]
+
+
+def test_a_line_break_unescaped_inside_a_string_is_read_as_in_the_pages_example() -> None:
+    wire = body(PAGE).replace(b"\\n", b"\n")
+    assert b"\n" in wire
+    assert api.read_page(wire) == api.read_page(body(PAGE))
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (b'"half \\ud83d of a pair"', "half ? of a pair"),
+        (b'"whole \\ud83d\\ude00 pair, break \n"', "whole \U0001f600 pair, break \n"),
+        (b'"no utf-8: \xff"', "no utf-8: \ufffd"),
+    ],
+)
+def test_a_text_that_strict_json_forbids_costs_no_page(text: bytes, read: str) -> None:
+    wire = body(PAGE).replace(body(PAGE["data"]["smsDetails"][0]["smsMessage"]), text)  # type: ignore[index]
+    assert api.read_page(wire).rows[0]["smsMessage"] == read
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert api.read_page(b"\xef\xbb\xbf" + body(PAGE)).total == 25352
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        {"totalCountSms": 0, "pageOfResult": 1, "smsDetails": []},
+        {"totalCountSms": 0, "pageOfResult": None, "smsDetails": None},
+        {"totalCountSms": 0},
+    ],
+)
+def test_no_sms_comes_in_several_forms(data: Any) -> None:
+    assert api.read_page(body({"meta": [], "data": data})) == (0, None, [])
+
+
+NO_ACCESS = "Пользователь ООО Пример не имеет доступа к данному методу API"
+MISSING = "В запросе не указано обязательное поле dateTo"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "words"),
+    [
+        ({"message": "Invalid credentials."}, api.InvalidCredentials, "Invalid credentials."),
+        ({"meta": [], "data": {"message": NO_ACCESS}}, api.NoAccess, NO_ACCESS),
+        ({"meta": [], "data": {"message": MISSING}}, api.MissingField, MISSING),
+        ({"meta": [], "data": {"message": "Баллы"}}, api.OtherMessage, "Баллы"),
+        ({"message": "Too Many Requests"}, api.OtherMessage, "Too Many Requests"),
+        (
+            {
+                "meta": [],
+                "data": {
+                    "type": "apiError",
+                    "apiErrorData": {
+                        "errorCode": 1,
+                        "errorMessage": "Синтаксическая ошибка",
+                        "errorDescription": None,
+                    },
+                    "validationErrorData": None,
+                },
+            },
+            api.ApiError,
+            "Синтаксическая ошибка",
+        ),
+        (
+            {
+                "meta": [],
+                "data": {
+                    "type": "validationError",
+                    "apiErrorData": None,
+                    "validationErrorData": {
+                        "violations": [
+                            {"fieldPath": "dateFrom", "message": "Раз"},
+                            {"fieldPath": "phoneNumbers", "message": "Два"},
+                        ]
+                    },
+                },
+            },
+            api.ValidationError,
+            "dateFrom: Раз; phoneNumbers: Два",
+        ),
+    ],
+)
+def test_each_documented_error_is_told_from_a_page(
+    document: Any, kind: type[api.Answer], words: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        api.read_page(body(document))
+    assert type(raised.value) is kind
+    assert raised.value.words == words
+
+
+@pytest.mark.parametrize(
+    "wire", [b"", b"<html>502</html>", body(PAGE)[: len(body(PAGE)) // 2], b"[" * 100_000]
+)
+def test_what_is_no_json_is_said_to_be_none(wire: bytes) -> None:
+    with pytest.raises(api.NotJson):
+        api.read_page(wire)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"result": "secret", "items": [{"phone": "70000000001"}]},
+        {"meta": [], "data": {"totalCountSms": "secret", "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": True, "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": 1, "smsDetails": ["secret"]}},
+        {"meta": [], "data": {"totalCountSms": 1, "smsDetails": {"70000000001": {}}}},
+        {"70000000001": "secret"},
+        ["secret"],
+        "secret",
+        None,
+    ],
+)
+def test_a_form_that_the_page_does_not_know_is_shown_by_keys_and_types(document: Any) -> None:
+    with pytest.raises(api.Undocumented) as raised:
+        api.read_page(body(document))
+    assert "secret" not in raised.value.words
+    assert "70000000001" not in raised.value.words
+    assert raised.value.words
+
+
+near_pages = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 3) | st.text(max_size=5) | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "meta",
+                    "data",
+                    "message",
+                    "totalCountSms",
+                    "pageOfResult",
+                    "smsDetails",
+                    "type",
+                    "apiErrorData",
+                    "errorCode",
+                    "validationErrorData",
+                    "violations",
+                    "fieldPath",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def is_page_or_documented(wire: bytes) -> bool:
+    try:
+        page = api.read_page(wire)
+    except api.Answer:
+        return True
+    return page.total >= 0 and all(isinstance(row, dict) for row in page.rows)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(near_pages)
+def test_any_json_ends_in_a_page_or_a_documented_error(document: Any) -> None:
+    assert is_page_or_documented(json.dumps(document).encode())
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.binary(max_size=60), st.integers(0), st.integers(0, 60))
+@example(b"\xed\xa0\x80", 20, 0)
+@example(b"9" * 5000, 30, 1)
+def test_a_damaged_page_ends_in_a_page_or_a_documented_error(
+    junk: bytes, place: int, cut: int
+) -> None:
+    whole = body(PAGE)
+    place %= len(whole)
+    assert is_page_or_documented(whole[:place] + junk + whole[place + cut :])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary())
+def test_any_bytes_end_in_a_page_or_a_documented_error(wire: bytes) -> None:
+    assert is_page_or_documented(wire)
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "pages"), [(0, 0, 1), (10, 10, 1), (11, 10, 2), (5, 0, 1), (25352, 10000, 3)]
+)
+def test_pages_are_counted_up(total: int, size: int, pages: int) -> None:
+    assert api.page_count(total, size) == pages

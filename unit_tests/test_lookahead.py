@@ -1,0 +1,165 @@
+"""Calls in flight: `source_calltouch_sms.lookahead`."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+import requests
+
+from source_calltouch_sms import lookahead
+from source_calltouch_sms.lookahead import PAGES_AHEAD, Lookahead
+from source_calltouch_sms.windows import Window
+from unit_tests.account import response
+
+RANGE = Window(datetime(2024, 1, 1), datetime(2024, 1, 1) + timedelta(seconds=999_999))
+SIZE = 10_000
+
+
+class Server:
+    """A million SMS, one a second, in pages; calls wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Window, int]] = []
+        self.running = 0
+        self.go = threading.Event()
+        self._lock = threading.Lock()
+        self.go.set()
+
+    def fetch(self, window: Window, page: int) -> requests.Response:
+        with self._lock:
+            self.asked.append((window, page))
+            self.running += 1
+        self.go.wait(10)
+        rows = min(SIZE, window.seconds - (page - 1) * SIZE)
+        data = {"totalCountSms": window.seconds, "smsDetails": [{}] * rows}
+        with self._lock:
+            self.running -= 1
+        return response(json.dumps({"data": data}))
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+def running() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == lookahead.THREAD_NAME]
+
+
+def test_a_range_is_asked_then_cut_and_its_pages_come_in_order() -> None:
+    server = Server()
+    ahead = Lookahead(server.fetch, RANGE, threading.Event())
+    taken = []
+    for window in ahead.windows():
+        for page in range(1, -(-window.seconds // SIZE) + 1):
+            ahead.take(window, page)
+            taken.append((window, page))
+    assert ahead.total == 1_000_000
+    assert [window for window, _ in taken] == sorted(window for window, _ in taken)
+    assert server.asked[0] == (RANGE, 1)
+    assert sorted(server.asked[1:]) == sorted(taken), "each page is asked for once"
+    assert len(server.asked) == 1 + 10 * 10 + 1
+
+
+def test_calls_fly_together_in_order_of_need_and_are_bounded() -> None:
+    server, gate = Server(), threading.Event()
+
+    def fetch(window: Window, page: int) -> requests.Response:
+        if page > 1:
+            server.asked.append((window, page))
+            gate.wait(10)
+        return server.fetch(window, page)
+
+    ahead = Lookahead(fetch, RANGE, threading.Event())
+    window = next(ahead.windows())
+    ahead.take(window, 1)
+    assert eventually(lambda: len(running()) >= 5)
+    time.sleep(0.05)
+    assert len(running()) <= PAGES_AHEAD
+    needed = [page for asked_for, page in server.asked if asked_for == window]
+    assert sorted(needed) == list(range(1, len(needed) + 1))
+    gate.set()
+    ahead.close()
+
+
+def test_what_is_not_taken_is_not_fetched_without_bound() -> None:
+    server = Server()
+    ahead = Lookahead(server.fetch, RANGE, threading.Event())
+    window = next(ahead.windows())
+    ahead.take(window, 1)
+    ahead.take(window, 2)
+    assert eventually(lambda: not server.running)
+    assert len(server.asked) <= 3 + PAGES_AHEAD
+    ahead.close()
+
+
+def test_an_error_ahead_surfaces_where_its_page_is_due() -> None:
+    server = Server()
+
+    def fetch(window: Window, page: int) -> requests.Response:
+        if page == 3:
+            raise ZeroDivisionError
+        return server.fetch(window, page)
+
+    ahead = Lookahead(fetch, RANGE, threading.Event())
+    window = next(ahead.windows())
+    ahead.take(window, 1)
+    ahead.take(window, 2)
+    with pytest.raises(ZeroDivisionError):
+        ahead.take(window, 3)
+    ahead.close()
+
+
+def test_an_error_at_the_first_page_surfaces_when_it_is_taken() -> None:
+    def fetch(*_: object) -> requests.Response:
+        raise ZeroDivisionError
+
+    ahead = Lookahead(fetch, RANGE, threading.Event())
+    with pytest.raises(ZeroDivisionError):
+        ahead.take(next(ahead.windows()), 1)
+
+
+def test_asking_for_a_first_page_again_reads_the_window_anew() -> None:
+    server = Server()
+    ahead = Lookahead(server.fetch, RANGE, threading.Event())
+    windows = ahead.windows()
+    window = next(windows)
+    for page in (1, 2, 1, 2, 3):
+        ahead.take(window, page)
+    assert server.asked.count((window, 1)) == 2
+    assert next(windows) > window
+    ahead.close()
+
+
+def test_no_thread_outlives_a_close() -> None:
+    server = Server()
+    ahead = Lookahead(server.fetch, RANGE, threading.Event())
+    ahead.take(next(ahead.windows()), 1)
+    ahead.close()
+    assert not running()
+
+
+def test_a_call_that_the_network_holds_does_not_hold_a_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lookahead, "FAREWELL_SECONDS", 0.1)
+    server, stopping = Server(), threading.Event()
+    ahead = Lookahead(server.fetch, RANGE, stopping)
+    windows = ahead.windows()
+    window = next(windows)
+    ahead.take(window, 1)
+    server.go.clear()
+    ahead.take(window, 2)
+    assert eventually(lambda: server.running > 0)
+    begun = time.monotonic()
+    ahead.close()
+    assert time.monotonic() - begun < 2
+    assert stopping.is_set()
+    assert all(thread.daemon for thread in running()), "the process may end"
+    server.go.set()
+    assert eventually(lambda: not running())

@@ -1,0 +1,138 @@
+"""The source and its entry point: `source_calltouch_sms.source`, `source_calltouch_sms.run`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import requests
+import requests_mock
+from airbyte_cdk.models import Status, SyncMode
+from airbyte_cdk.utils.airbyte_secrets_utils import update_secrets
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_calltouch_sms import SourceCalltouchSms, api, policy
+from source_calltouch_sms.run import run
+from unit_tests.conftest import settings
+
+LOGGER = logging.getLogger("airbyte")
+
+
+def check(**changes: Any) -> tuple[Status, str | None]:
+    status = SourceCalltouchSms().check(LOGGER, settings(**changes))
+    return status.status, status.message
+
+
+def test_a_check_is_one_call_over_one_second(requests_mock: requests_mock.Mocker) -> None:
+    requests_mock.post(api.URL, json={"meta": [], "data": []})
+    assert check(phone_numbers=["+7 000 123-45-67"]) == (Status.SUCCEEDED, None)
+    assert [request.json() for request in requests_mock.request_history] == [
+        {
+            "dateFrom": "01-04-2024 00:00:00",
+            "dateTo": "01-04-2024 00:00:00",
+            "phoneNumbers": ["+7 000 123-45-67"],
+        }
+    ]
+
+
+def test_settings_are_checked_before_the_network(requests_mock: requests_mock.Mocker) -> None:
+    status, message = check(end_date="2024-01-01")
+    assert status == Status.FAILED
+    assert message == (
+        "The setting End date (end_date): 2024-01-01 is before the start date, 2024-04-01."
+    )
+    assert not requests_mock.called
+
+
+def test_a_failed_check_is_one_plain_sentence_with_calltouchs_words(
+    requests_mock: requests_mock.Mocker,
+) -> None:
+    requests_mock.post(api.URL, json={"message": "Invalid credentials."})
+    status, message = check()
+    assert status == Status.FAILED
+    assert message
+    assert message.startswith("Calltouch does not accept the API token: «Invalid credentials.».")
+    assert requests_mock.call_count == 1
+
+
+def test_a_host_that_cannot_be_reached_fails_the_check(
+    requests_mock: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("source_calltouch_sms.streams.CHECK_PATIENCE_SECONDS", 0.01)
+    refused = requests.exceptions.ConnectionError("[Errno 111] Connection refused")
+    requests_mock.post(api.URL, exc=refused)
+    status, message = check()
+    assert status == Status.FAILED
+    assert message
+    assert "refuses connections. Tried" in message
+
+
+def test_a_check_that_meets_an_error_of_ours_raises_it(
+    requests_mock: requests_mock.Mocker,
+) -> None:
+    requests_mock.post(api.URL, json={"unheard": "of"})
+    with pytest.raises(AirbyteTracedException, match="unheard: str"):
+        check()
+
+
+def test_a_token_in_calltouchs_words_is_masked(requests_mock: requests_mock.Mocker) -> None:
+    update_secrets(["model-token"])
+    requests_mock.post(api.URL, json={"data": {"message": "Токен model-token отозван"}})
+    _, message = check()
+    update_secrets([])
+    assert message
+    assert "«Токен **** отозван»" in message
+
+
+def test_discover_names_one_stream_without_network(requests_mock: requests_mock.Mocker) -> None:
+    (stream,) = SourceCalltouchSms().discover(LOGGER, settings()).streams
+    assert stream.name == "sms_messages"
+    assert stream.source_defined_primary_key == [["smsKey"]]
+    assert stream.default_cursor_field == ["dateSent"]
+    assert stream.source_defined_cursor is True
+    assert stream.supported_sync_modes == [SyncMode.full_refresh, SyncMode.incremental]
+    properties = stream.json_schema["properties"]
+    assert all(field["description"] for field in properties.values())
+    assert properties["dateSent"]["format"] == "date-time"
+    assert properties["dateSent"]["airbyte_type"] == "timestamp_with_timezone"
+    assert not requests_mock.called
+
+
+def command(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *arguments: str,
+) -> list[dict[str, Any]]:
+    monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
+    run()
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_wrong_setting_fails_the_command_without_showing_what_is_private(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(orjson.dumps(settings(phone_numbers=["5550001"])))
+    *_, status = command(capsys, monkeypatch, "check", "--config", str(path))
+    assert status["connectionStatus"] == {
+        "status": "FAILED",
+        "message": "The setting Phone numbers (phone_numbers): entry 1 does not fit the format "
+        '"at least 10 digits".',
+    }
+
+
+def test_the_spec_is_the_forms(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, message = command(capsys, monkeypatch, "spec")
+    assert set(message["spec"]["connectionSpecification"]["required"]) == {
+        "access_token",
+        "site_id",
+        "start_date",
+    }
+
+
+def test_the_patience_of_a_check_is_a_persons() -> None:
+    assert policy.CHECK_PATIENCE_SECONDS < 30
