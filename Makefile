@@ -7,7 +7,7 @@ DEMO_VENV := .venv-demo
 DEMO_BIN := $(DEMO_VENV)/bin
 CONFIG ?= secrets/config.json
 
-.PHONY: help demo sync test format bench clean
+.PHONY: help demo sync test format bench image image-test destinations-test form clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -16,7 +16,7 @@ help:  ## Show the commands
 demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice
 	@$(DEMO_BIN)/python -m demo
 
-sync: $(DEMO_VENV)/.ready  ## Sync a real account into demo/calltouch_sms.duckdb: make sync CONFIG=secrets/config.json
+sync: $(DEMO_VENV)/.ready  ## Sync a real account into a DuckDB file of its own: make sync CONFIG=secrets/config.json
 	@$(DEMO_BIN)/python -m demo --config $(CONFIG)
 
 test: $(VENV)/.ready  ## Lint, type-check and test
@@ -32,6 +32,16 @@ format: $(VENV)/.ready  ## Format, and mend what the linter can
 bench: $(VENV)/.ready  ## Measure speed, calls and memory beside other ways; writes docs/performance.md
 	$(BIN)/pip install --quiet -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+image:  ## Build the Docker image, with docker or, where no engine runs, buildah
+	@image/build.sh
+
+image-test: $(VENV)/.ready  ## Build the image and run its commands against the sandbox
+	@image/build.sh --test
+	@$(BIN)/pytest image -n 0 -s
+
+form:  ## Draw the form of spec.json as docs/form/form.png
+	cd docs/form && npm install --silent && node render.mjs
 
 clean:  ## Remove the environments and what tools have left
 	rm -rf $(VENV) $(DEMO_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp

@@ -27,10 +27,12 @@ setup(
     extras_require={
         "tests": [
             *SANDBOX,
+            "airbyte-connector-models>=0.1.12,<1",
             "hypothesis>=6.100,<7",
             "mypy>=1.13,<3",
             "pytest>=8,<10",
             "pytest-timeout>=2.3,<3",
+            "pytest-xdist>=3.6,<4",
             "PyYAML>=6,<7",
             "requests-mock>=1.12,<2",
             "ruff>=0.9,<1",
@@ -40,6 +42,7 @@ setup(
             "types-setuptools",
         ],
         "demo": [*SANDBOX, "airbyte>=0.60,<1"],
+        "bench": [*SANDBOX, "matplotlib>=3.8,<4"],
     },
     entry_points={"console_scripts": ["source-calltouch-sms = source_calltouch_sms.run:run"]},
 )

@@ -20,6 +20,12 @@ from source_calltouch_sms.records import wall_time
 
 SPEC: Final[dict[str, Any]] = json.loads(pkgutil.get_data(__package__, "spec.json") or b"{}")
 SCHEMA: Final[dict[str, Any]] = SPEC["connectionSpecification"]
+TYPES: Final = {
+    "string": "a text in quotes",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "a list",
+}
 PRIVATE: Final = ("access_token", "phone_numbers")
 """Settings whose values no message shows."""
 LEGAL_TOKEN: Final = r"[!#-&(-\[\]-~]+"  # noqa: S105 - its pattern
@@ -101,7 +107,7 @@ def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
     entry = f"entry {place[0] + 1} " if place and isinstance(place[0], int) else ""
     shown = "" if name in PRIVATE else f"{json.dumps(instance, ensure_ascii=False)} "
     faults = {
-        "type": f"must be of the type {limit}",
+        "type": f"must be {TYPES.get(limit, limit)}",
         "pattern": f'does not fit the format "{schema.get("pattern_descriptor", limit)}"',
         "minimum": f"is less than {limit}",
         "maximum": f"is more than {limit}",

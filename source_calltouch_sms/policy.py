@@ -55,6 +55,8 @@ PERIOD: Final = timedelta(milliseconds=1030)
 """In which `CALLS_PER_SECOND` calls are made: a second, and what calls may be late on their way."""
 RATE_STEP: Final = 0.1
 
+REPORT: Final = "Please report this to the connector's developers."
+
 MULTIPLE_CHOICES: Final = 300
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
@@ -135,9 +137,13 @@ class CalltouchErrorHandler(ErrorHandler):
                     f"Calltouch refused the request{said}. {_settings_of(answer.fields)}"
                 )
             case api.MissingField():
-                return system_error(f"The connector left out a field that Calltouch needs{said}.")
+                return system_error(
+                    f"The connector left out a field that Calltouch needs{said}. {REPORT}"
+                )
             case api.ApiError(code=api.SYNTAX_ERROR_CODE):
-                return system_error(f"Calltouch could not read the connector's request{said}.")
+                return system_error(
+                    f"Calltouch could not read the connector's request{said}. {REPORT}"
+                )
             case api.ApiError():
                 return TryAgain(f"Calltouch failed (API error {answer.code}){said}", response)
         if status == REQUEST_TIMEOUT or status >= INTERNAL_SERVER_ERROR:
@@ -152,21 +158,23 @@ class CalltouchErrorHandler(ErrorHandler):
         if status >= MULTIPLE_CHOICES:
             return config_error(
                 f"The address leads elsewhere (HTTP {status}), to "
-                f"{_host(response.headers.get('Location', '')) or 'nowhere'}. The token is not "
-                "sent there: set API URL (api_url) to the method's own address."
+                f"{_host(response.headers.get('Location', '')) or 'another address'}. The token is "
+                "not sent there: set API URL (api_url) to the method's own address."
             )
         if isinstance(answer, api.NotJson):
-            return TryAgain(f"The answer (HTTP {status}) is no JSON, or a part of it", response)
+            return TryAgain(
+                f"Calltouch's answer (HTTP {status}) is not JSON, or only a part of it", response
+            )
         return system_error(
             f"Calltouch's answer (HTTP {status}) is of a form that its page does not know: "
-            f"{answer.words}. Please report this form to the connector's developers."
+            f"{answer.words}. {REPORT}"
         )
 
     def _quote(self, words: str) -> str:
         """Return Calltouch's words for the end of a sentence, or nothing where there are none."""
         for number in self._private:
             words = words.replace(number, "…")
-        words = re.sub(r"\+?\d{10,}", "…", words).strip()
+        words = re.sub(r"\+?\d{10,}", "…", words).strip().removesuffix(".")
         return f": «{words[:500]}»" if words else ""
 
 
@@ -307,7 +315,7 @@ def _for_good(failure: TryAgain, tries: int, seconds: float | None) -> AirbyteTr
         "Other programs behind the same IP address may be using up the 5 calls a second, or the "
         "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
         if failure.limited
-        else "Nothing is lost: the next sync goes on from the last checkpoint."
+        else "Try again later. Nothing is lost: a sync goes on from its last checkpoint."
     )
     times = "once" if tries == 1 else f"{tries} times"
     return transient_error(f"{failure.reason}. Tried {times} within {seconds or 0:.0f} s. {advice}")
@@ -331,8 +339,8 @@ def _settings_of(fields: list[str]) -> str:
     if any(field.startswith(("dateFrom", "dateTo")) for field in fields):
         advice.append(
             "Check the settings Start date (start_date), End date (end_date) and Time zone "
-            "(timezone): a zone ahead of the account's makes today a day that Calltouch has not "
-            "reached."
+            "(timezone): if the zone is ahead of the account's, Calltouch takes today for tomorrow "
+            "and refuses it."
         )
     return " ".join(advice) or "Check the settings."
 
@@ -375,6 +383,8 @@ def _no_answer(error: Exception | None) -> Exception:
             reason = f"The answer of {host} was cut off on its way"
         case _ if "NameResolutionError" in repr(error):
             reason = f"There is no host named {host}, or the name server cannot be reached"
+        case _ if "reset" in str(error):
+            reason = f"{host} reset the connection"
         case _ if "refused" in str(error):
             reason = f"{host} refuses connections"
         case _:

@@ -75,9 +75,9 @@ def test_a_page_passes_under_any_status(status: int) -> None:
         ("<html>", 500, "Calltouch failed (HTTP 500)"),
         ('{"message": "Авария"}', 503, "Calltouch failed (HTTP 503): «Авария»"),
         ('{"odd": 1}', 502, "Calltouch failed (HTTP 502)"),
-        ("", 200, "is no JSON, or a part of it"),
-        ("<html>", 200, "is no JSON, or a part of it"),
-        (PAGE[:30], 200, "is no JSON, or a part of it"),
+        ("", 200, "is not JSON, or only a part of it"),
+        ("<html>", 200, "is not JSON, or only a part of it"),
+        (PAGE[:30], 200, "is not JSON, or only a part of it"),
         (api_error(500), 200, "Calltouch failed (API error 500): «Сбой»"),
         (api_error(7), 400, "Calltouch failed (API error 7): «Сбой»"),
     ],
@@ -107,7 +107,7 @@ config, system = FailureType.config_error, FailureType.system_error
         ("<html>", 400, config, "refused the call (HTTP 400)"),
         ('{"message": "Нет"}', 418, config, "(HTTP 418): «Нет»"),
         ('{"data": {"message": "Лимит"}}', 200, config, "(HTTP 200): «Лимит»"),
-        ("", 302, config, "leads elsewhere (HTTP 302), to nowhere"),
+        ("", 302, config, "leads elsewhere (HTTP 302), to another address"),
         ('{"a": {"b": "secret"}}', 200, system, "{a: {b: str}}"),
     ],
 )
@@ -147,7 +147,8 @@ def no_answer(kind: type[requests.RequestException], text: str = "") -> Exceptio
         (requests.exceptions.ContentDecodingError, "", "was cut off on its way"),
         (requests.exceptions.ConnectionError, "Connection refused", "refuses connections"),
         (requests.exceptions.ConnectionError, "NameResolutionError", "There is no host named"),
-        (requests.exceptions.ConnectionError, "reset", "broke (ConnectionError)"),
+        (requests.exceptions.ConnectionError, "Connection reset by peer", "reset the connection"),
+        (requests.exceptions.ConnectionError, "odd", "broke (ConnectionError)"),
         (requests.exceptions.SSLError, "handshake", "broke (SSLError)"),
     ],
 )
@@ -221,7 +222,7 @@ def test_a_call_is_tried_until_it_succeeds() -> None:
 @pytest.mark.parametrize(
     ("failure", "advice"),
     [
-        (TryAgain("Broken"), "goes on from the last checkpoint"),
+        (TryAgain("Broken"), "goes on from its last checkpoint"),
         (TryAgain("Limited", response("", 429)), "daily API points"),
     ],
 )

@@ -75,6 +75,7 @@ class Sandbox:
 @contextmanager
 def running(*args: str) -> Iterator[Sandbox]:
     """Run `python -m integration_tests.sandbox` with these options on a free port."""
+    # A port among the options comes later, and so prevails.
     command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", *args]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

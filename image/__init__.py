@@ -1,0 +1,1 @@
+"""The Docker image: how it is built, and what is asked of it."""

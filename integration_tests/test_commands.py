@@ -1,0 +1,165 @@
+"""`spec`, `check`, `discover` and `read`, as processes against the sandbox."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pendulum
+import pytest
+
+from integration_tests.commands import identities, run
+from integration_tests.sandbox.process import Sandbox, running
+from source_calltouch_sms import api
+
+
+@pytest.fixture(scope="module")
+def calltouch() -> Iterator[Sandbox]:
+    """Run a sandbox with the page's own number of SMS."""
+    with running("--sms", "25352", "--raw-breaks") as sandbox:
+        yield sandbox
+
+
+def test_spec_is_one_message_and_needs_nothing(tmp_path: Path) -> None:
+    output = run(tmp_path, "spec")
+    (spec,) = [m["spec"] for m in output.messages if m["type"] == "SPEC"]
+    assert spec["connectionSpecification"]["additionalProperties"] is True
+    assert output.code == 0
+
+
+def test_check_succeeds_with_one_call(sandbox: Sandbox, tmp_path: Path) -> None:
+    output = run(tmp_path, "check", sandbox.config())
+    assert output.status == ("SUCCEEDED", None)
+    assert (sandbox.stats()["served"], sandbox.stats()["points"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"access_token": "wrong"}, "Calltouch does not accept the API token: «Invalid creden"),
+        ({"site_id": "5"}, "Calltouch does not accept the API token: «Invalid credentials»."),
+        ({"timezone": "Mars/Olympus"}, "The setting Time zone (timezone): "),
+        ({"api_url": "http://127.0.0.1:9/x"}, "127.0.0.1 refuses connections. Tried "),
+        ({"api_url": "https://no-such-host.invalid/x"}, "There is no host named no-such-host"),
+        ({"phone_numbers": ["123"]}, "The setting Phone numbers (phone_numbers): entry 1 does"),
+    ],
+)
+def test_a_failed_check_is_one_sentence_for_the_person_at_the_form(
+    sandbox: Sandbox, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    output = run(tmp_path, "check", sandbox.config(**changes))
+    status, message = output.status
+    assert output.code == 0
+    assert b"Traceback" not in output.written
+    assert status == "FAILED"
+    assert str(message).startswith(sentence)
+    assert not any(m["type"] == "TRACE" for m in output.messages)
+
+
+def test_a_missing_right_and_a_wrong_address_are_explained(tmp_path: Path) -> None:
+    with running("--sms", "10", "--no-right") as sandbox:
+        status, message = run(tmp_path, "check", sandbox.config()).status
+        assert status == "FAILED"
+        assert "«API-методы для управления SMS рассылками по базе клиентов», reading" in str(
+            message
+        )
+        elsewhere = sandbox.config(api_url=sandbox.url + "s")
+        status, message = run(tmp_path, "check", elsewhere).status
+        assert status == "FAILED"
+        assert str(message).endswith(api.URL)
+
+
+def test_discover_names_the_stream_without_a_call(sandbox: Sandbox, tmp_path: Path) -> None:
+    output = run(tmp_path, "discover", sandbox.config())
+    (found,) = [m["catalog"] for m in output.messages if m["type"] == "CATALOG"]
+    assert [stream["name"] for stream in found["streams"]] == ["sms_messages"]
+    assert sandbox.stats()["served"] == 0
+
+
+def test_a_full_refresh_brings_each_sms_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    output = run(tmp_path, "read", sandbox.config(), None, "full_refresh")
+    assert output.code == 0
+    assert len(output.records) == 25_352
+    assert identities(output.records) == identities(sandbox.sms())
+    assert len({record["smsKey"] for record in output.records}) == 25_352
+    assert output.statuses == ["STARTED", "RUNNING", "COMPLETE"]
+    stats = sandbox.stats()
+    assert (stats["served"], stats["points"], stats["limited"]) == (3, 6, 0)
+    pages = [body.get("pageOfResult") for body in stats["bodies"]]
+    assert pages[0] is None
+    assert sorted(pages[1:]) == [2, 3]
+
+
+def test_records_fit_the_schema_of_discover(sandbox: Sandbox, tmp_path: Path) -> None:
+    output = run(tmp_path, "discover", sandbox.config())
+    (found,) = [m["catalog"] for m in output.messages if m["type"] == "CATALOG"]
+    recent = {"start_date": pendulum.today("Europe/Moscow").to_date_string()}
+    records = run(tmp_path, "read", sandbox.config(**recent)).records
+    validator = jsonschema.Draft7Validator(found["streams"][0]["json_schema"])
+    assert records
+    for record in records:
+        validator.validate(record)
+
+
+def test_a_second_sync_brings_what_settled_and_nothing_older(tmp_path: Path) -> None:
+    with running("--sms", "25352") as sandbox:
+        first = run(tmp_path, "read", sandbox.config())
+        sandbox.forward_clock(4 * 86_400)
+        sandbox.reset_stats()
+        second = run(tmp_path, "read", sandbox.config(), first.states[-1:])
+        (body,) = sandbox.stats()["bodies"]
+        truth = sandbox.sms()
+    cursor = datetime.fromisoformat(str(first.cursors[-1])).replace(tzinfo=None)
+    assert body["dateFrom"] == api.wire_time(cursor - timedelta(days=3))
+    assert 0 < len(second.records) < 1_000
+    table = {r["smsKey"]: r for r in first.records} | {r["smsKey"]: r for r in second.records}
+    settled = {r["smsKey"] for r in first.records} & {r["smsKey"] for r in second.records}
+    assert any(
+        record["smsStatus"] != table[record["smsKey"]]["smsStatus"]
+        for record in first.records
+        if record["smsKey"] in settled
+    )
+    assert sorted(r["smsStatus"] for r in table.values()) == sorted(r["smsStatus"] for r in truth)
+
+
+def test_numbers_are_filtered_by_calltouch(sandbox: Sandbox, tmp_path: Path) -> None:
+    number = sandbox.sms()[0]["phoneNumber"]
+    mask = f"+7 ({number[1:4]}) {number[4:7]}-{number[7:9]}-{number[9:]}"
+    output = run(tmp_path, "read", sandbox.config(phone_numbers=[mask]))
+    assert output.records
+    assert {record["phoneNumber"] for record in output.records} == {number}
+    assert all(body["phoneNumbers"] == [mask] for body in sandbox.stats()["bodies"])
+
+
+def test_an_empty_account_is_no_records(tmp_path: Path) -> None:
+    with running("--shape", "empty", "--empty-as-list") as sandbox:
+        output = run(tmp_path, "read", sandbox.config())
+    assert (output.code, output.records) == (0, [])
+    assert output.statuses[-1] == "COMPLETE"
+
+
+def test_a_state_from_the_future_reads_nothing_and_stays(sandbox: Sandbox, tmp_path: Path) -> None:
+    state = [
+        {
+            "type": "STREAM",
+            "stream": {
+                "stream_descriptor": {"name": "sms_messages"},
+                "stream_state": {"dateSent": "2099-01-01T00:00:00+03:00"},
+            },
+        }
+    ]
+    output = run(tmp_path, "read", sandbox.config(), state)
+    assert (output.code, output.records) == (0, [])
+    assert output.cursors[-1] == "2099-01-01T00:00:00+03:00"
+
+
+def test_a_person_sees_a_line_a_window_an_estimate_and_a_summary(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    output = run(tmp_path, "read", sandbox.config())
+    assert ": 25352 SMS on 3 pages, " in output.logs
+    assert "25352 SMS in 1 windows; 3 calls, 6 API points, 0 answered 429, 0 tried" in output.logs
+    estimates = [m["trace"] for m in output.messages if m["type"] == "TRACE"]
+    (estimate,) = [t["estimate"] for t in estimates if t["type"] == "ESTIMATE"]
+    assert (estimate["type"], estimate["row_estimate"]) == ("STREAM", 25_352)

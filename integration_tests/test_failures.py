@@ -1,0 +1,124 @@
+"""Faults of Calltouch that stay, and commands that are ended: explained, and gone on from."""
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from integration_tests.commands import Output, identities, lines, run, start
+from integration_tests.sandbox.process import Sandbox, running
+from integration_tests.test_faults import CALLS, SURVIVED
+
+ENDS = {
+    "token-revoked": ("config_error", "Calltouch does not accept the API token"),
+    "syntax-error": ("system_error", "Calltouch could not read the connector's request"),
+    "unknown-json": ("system_error", "{result: str, items: ["),
+    "redirect": ("config_error", "leads elsewhere (HTTP 302), to elsewhere.example."),
+}
+
+
+@pytest.mark.parametrize("place", CALLS)
+@pytest.mark.parametrize("kind", ENDS)
+def test_a_fault_that_stays_is_explained_and_the_next_sync_goes_on(
+    sandbox: Sandbox, tmp_path: Path, kind: str, place: str
+) -> None:
+    location = {"location": "https://elsewhere.example/"} if kind == "redirect" else {}
+    sandbox.set_faults([{"kind": kind, "from": CALLS[place], **location}])
+    failed = run(tmp_path, "read", sandbox.config())
+    failure_type, sentence = ENDS[kind]
+    (error,) = failed.errors
+    assert failed.code == 1
+    assert error["failure_type"] == failure_type
+    assert sentence in error["message"]
+    assert failed.statuses[-1] == "INCOMPLETE"
+    sandbox.set_faults([])
+    assert_union(sandbox, failed, run(tmp_path, "read", sandbox.config(), failed.states[-1:]))
+
+
+def assert_union(sandbox: Sandbox, *outputs: Output) -> None:
+    """Assert that the outputs together are the account, by key."""
+    table = {record["smsKey"]: record for output in outputs for record in output.records}
+    assert identities(table.values()) == identities(sandbox.sms())
+
+
+def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> None:
+    with running("--sms", "100", "--points", "2") as sandbox:
+        requests.post(
+            sandbox.url,
+            json={"dateFrom": "01-01-2024 00:00:00", "dateTo": "01-01-2024 00:00:00"},
+            headers={"Access-Token": sandbox.token, "SiteId": sandbox.site_id},
+            timeout=10,
+        )
+        status, message = run(tmp_path, "check", sandbox.config()).status
+    assert status == "FAILED"
+    assert "(HTTP 429): «Превышен суточный лимит API-баллов»" in str(message)
+    assert "daily API points are used up" in str(message)
+
+
+@pytest.mark.parametrize("stop", ["config", "SIGINT", "SIGTERM"])
+def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
+    sandbox: Sandbox, tmp_path: Path, stop: str
+) -> None:
+    # The second page is silent; the third ends the sync, or a person does.
+    plan = [{"kind": "silent", "at": 3}]
+    if stop == "config":
+        plan.append({"kind": "token-revoked", "at": 2})
+    sandbox.set_faults(plan)
+    with start(tmp_path, "read", sandbox.config()) as process:
+        for message in lines(process):
+            if stop != "config" and message["type"] == "RECORD":
+                process.send_signal(getattr(signal, stop))
+                break
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+
+
+def test_killed_at_any_record_the_next_sync_goes_on_from_the_last_state(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    with running("--sms", "300000", "--rate", "0", "--shape", "late") as sandbox:
+        table: dict[str, dict[str, Any]] = {}
+        state: list[dict[str, Any]] = []
+        kept = []
+        for stop in (1, chance.randrange(10_000, 60_000), chance.randrange(60_000, 160_000)):
+            left = stop
+            with start(tmp_path, "read", sandbox.config(), state or None) as process:
+                for message in lines(process):
+                    if message["type"] == "RECORD":
+                        data = message["record"]["data"]
+                        table[data["smsKey"]] = data
+                        left -= 1
+                    elif message["type"] == "STATE":
+                        state = [message["state"]]
+                    if not left:
+                        break
+                process.kill()
+            kept.append(json.dumps(state))
+        output = run(tmp_path, "read", sandbox.config(), state or None)
+        table.update((record["smsKey"], record) for record in output.records)
+        assert identities(table.values()) == identities(sandbox.sms())
+    assert len(set(kept)) > 1, "a state was there to go on from"
+    assert len(output.records) < 300_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_faults_end_in_the_account_or_go_on_to_it(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    kinds = [*SURVIVED, {"kind": "token-revoked"}, {"kind": "unknown-json"}]
+    with running("--sms", "20000", "--page-size", "1000", "--rate", "0") as sandbox:
+        outputs: list[Output] = []
+        for _ in range(6):
+            calls = chance.sample(range(1, 30), 6)
+            sandbox.set_faults([{**chance.choice(kinds), "at": call} for call in calls])
+            state = outputs[-1].states[-1:] if outputs else []
+            outputs.append(run(tmp_path, "read", sandbox.config(), state or None))
+            if outputs[-1].code == 0:
+                break
+            assert outputs[-1].errors[0]["failure_type"] in ("config_error", "system_error")
+            sandbox.set_faults([])
+        else:
+            outputs.append(run(tmp_path, "read", sandbox.config(), outputs[-1].states[-1:] or None))
+        assert_union(sandbox, *outputs)
