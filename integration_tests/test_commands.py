@@ -9,7 +9,7 @@ import jsonschema
 import pendulum
 import pytest
 
-from integration_tests.commands import identities, run
+from integration_tests.commands import identities, run, start
 from integration_tests.sandbox.process import Sandbox, running
 from source_calltouch_sms import api
 
@@ -89,6 +89,39 @@ def test_a_full_refresh_brings_each_sms_once(sandbox: Sandbox, tmp_path: Path) -
     pages = [body.get("pageOfResult") for body in stats["bodies"]]
     assert pages[0] is None
     assert sorted(pages[1:]) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "pages"),
+    [
+        (("--sms", "10000"), 1),
+        (("--sms", "10001"), 2),
+        (("--sms", "32000", "--shape", "burst"), 4),
+        (("--sms", "120000", "--shape", "late", "--rate", "0"), 18),
+    ],
+    ids=lambda shape: "-".join(shape) if isinstance(shape, tuple) else "",
+)
+def test_an_account_of_any_shape_is_read_exactly_and_cheaply(
+    tmp_path: Path, shape: tuple[str, ...], pages: int
+) -> None:
+    with running(*shape) as sandbox:
+        output = run(tmp_path, "read", sandbox.config(), None, "full_refresh")
+        assert identities(output.records) == identities(sandbox.sms())
+        assert sandbox.stats()["served"] <= pages
+    assert len({record["smsKey"] for record in output.records}) == len(output.records)
+
+
+def test_two_syncs_behind_one_address_share_its_limit(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    with running("--sms", "12500", "--page-size", "500") as crowded:
+        syncs = []
+        for folder in folders:
+            folder.mkdir()
+            syncs.append(start(folder, "read", crowded.config()))
+        written = [sync.communicate(timeout=120)[0] for sync in syncs]
+        assert [sync.returncode for sync in syncs] == [0, 0]
+        assert [out.count(b'{"type":"RECORD"') for out in written] == [12_500, 12_500]
+        assert crowded.stats()["served"] == 50
 
 
 def test_records_fit_the_schema_of_discover(sandbox: Sandbox, tmp_path: Path) -> None:
