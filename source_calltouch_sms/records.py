@@ -30,6 +30,16 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
     return wall.replace(tzinfo=zone, fold=0).isoformat()
 
 
+def earliest(wall: datetime, zone: pendulum.Timezone) -> str:
+    """Return the earliest moment at which clocks in `zone` may show a wall time, as ISO 8601.
+
+    It is `zoned`'s, save in an hour that does not exist: a cursor there must not be taken for one
+    in the hour after it.
+    """
+    moments = [wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
+    return max(moments, key=lambda moment: moment.utcoffset() or timedelta()).isoformat()
+
+
 def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
     """By how much clocks are set back within the day after `wall`: so far, times come twice."""
     day_later = wall + timedelta(days=1)

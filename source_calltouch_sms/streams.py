@@ -33,7 +33,7 @@ from source_calltouch_sms.policy import (
     CalltouchErrorHandler,
     retrying,
 )
-from source_calltouch_sms.records import Ranks, RecordMaker, overlap_after, wall_time, zoned
+from source_calltouch_sms.records import Ranks, RecordMaker, earliest, overlap_after, wall_time
 from source_calltouch_sms.windows import SECOND, Reading, Window
 
 PASSES: Final = 3
@@ -147,7 +147,7 @@ class SmsMessages(HttpStream):
         self._stopping.clear()
         self._left_off = False
         self._lookahead = Lookahead(self._fetch, whole_range, self._stopping)
-        self._started, self._windows, self._pages, self._records = time.monotonic(), 0, 0, 0
+        self._started, self._windows, self._records = time.monotonic(), 0, 0
         try:
             for window in self._lookahead.windows():
                 yield _slice(window)
@@ -186,7 +186,7 @@ class SmsMessages(HttpStream):
         self._left_off = True
         self._ranks = Ranks()
         try:
-            if not self._windows:
+            if not self._windows and self._lookahead.total:
                 yield self._estimate()
             for attempt in range(1, PASSES + 1):
                 if attempt > 1:
@@ -257,8 +257,10 @@ class SmsMessages(HttpStream):
         if not self._ranks.latest:
             return
         latest = min(datetime.fromisoformat(self._ranks.latest), window.end)
-        if self._cursor is None or latest > self._cursor:
-            self.state = {self.cursor_field: zoned(latest, self._config.zone)}
+        state = {self.cursor_field: earliest(latest, self._config.zone)}
+        cursor = _read_cursor(state[self.cursor_field], self._config.zone)
+        if cursor and (self._cursor is None or cursor > self._cursor):
+            self.state = state
 
     def _estimate(self) -> AirbyteMessage:
         estimate = AirbyteEstimateTraceMessage(

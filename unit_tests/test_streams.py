@@ -489,6 +489,18 @@ def test_the_hour_that_does_not_exist_shifts_nothing(serve: Serve) -> None:
     assert [record["dateSent"] for record in again.records] == ["2024-03-31T03:00:00+02:00"]
 
 
+def test_a_time_that_does_not_exist_does_not_move_the_cursor_into_the_hour_after(
+    serve: Serve,
+) -> None:
+    changes = {**BERLIN, "start_date": "2024-03-01"}
+    account = serve(Account([row("31-03-2024 01:10:00"), row("31-03-2024 02:30:00")]))
+    first = read(stream(pendulum.datetime(2024, 3, 31, 1, 5, tz="UTC"), **changes))
+    assert len(first.records) == 2
+    account.rows.append(row("31-03-2024 03:10:00", text="in the hour after"))
+    second = read(stream(pendulum.datetime(2024, 4, 1, tz="UTC"), **changes), first.state)
+    assert "in the hour after" in {record["smsMessage"] for record in second.records}
+
+
 def test_an_unreadable_date_is_warned_of_once_without_the_sms(serve: Serve) -> None:
     odd = [row("вчера", text=f"тайна {n}", _at="01-05-2024 00:00:00") for n in range(3)]
     serve(Account(odd))
