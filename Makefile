@@ -40,6 +40,11 @@ image-test: $(VENV)/.ready  ## Build the image and run its commands against the 
 	@image/build.sh --test
 	@$(BIN)/pytest image -n 0 -s
 
+destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and compare with the account
+	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,destinations]'
+	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
+		--timeout 300 --show-capture=no destinations
+
 form:  ## Draw the form of spec.json as docs/form/form.png
 	cd docs/form && npm install --silent && node render.mjs
 

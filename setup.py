@@ -42,6 +42,7 @@ setup(
             "types-setuptools",
         ],
         "demo": [*SANDBOX, "airbyte>=0.60,<1"],
+        "destinations": ["pytest>=8,<10", "pytest-timeout>=2.3,<3"],
         "bench": [*SANDBOX, "matplotlib>=3.8,<4"],
     },
     entry_points={"console_scripts": ["source-calltouch-sms = source_calltouch_sms.run:run"]},

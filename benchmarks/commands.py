@@ -1,0 +1,113 @@
+"""The connectors as commands, and what one run of a command takes."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"
+RECORD = b'{"type":"RECORD"'
+CHUNK_BYTES = 1 << 20
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A way to read the SMS: its name in the tables, its command, and how it is synced."""
+
+    name: str
+    command: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    sync_mode: str = "full_refresh"
+
+
+OURS = Connector(
+    "this connector", (str(SCRIPTS / "source-calltouch-sms"),), sync_mode="incremental"
+)
+TUTORIAL = Connector("tutorial's connector", (sys.executable, "-m", "benchmarks.tutorial"))
+MANIFEST = Connector(
+    "low-code manifest",
+    (str(SCRIPTS / "source-declarative-manifest"),),
+    ("--manifest-path", str(ROOT / "benchmarks" / "manifest.yaml")),
+    sync_mode="incremental",
+)
+FLOOR = Connector("framework's floor", (sys.executable, "-m", "benchmarks.floor"))
+CONNECTORS = (OURS, TUTORIAL, MANIFEST, FLOOR)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process wrote, and what it took, as the operating system counts it."""
+
+    records: int
+    seconds: float
+    cpu: float
+    """Seconds of user and system time, of all threads."""
+    memory: int
+    """The most bytes it held at once."""
+
+
+def check(connector: Connector, config: dict[str, Any]) -> Usage:
+    """Run `check`."""
+    return _run(connector, "check", {"config": config})
+
+
+def read(connector: Connector, config: dict[str, Any]) -> Usage:
+    """Run `read`."""
+    stream = {
+        "name": "sms_messages",
+        "json_schema": json.loads(SCHEMA.read_bytes()),
+        "supported_sync_modes": ["full_refresh", "incremental"],
+    }
+    configured = {
+        "stream": stream,
+        "sync_mode": connector.sync_mode,
+        "destination_sync_mode": "append",
+    }
+    return _run(connector, "read", {"config": config, "catalog": {"streams": [configured]}})
+
+
+def _run(connector: Connector, verb: str, files: dict[str, Any]) -> Usage:
+    command = [*connector.command, verb, *connector.options]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            path = Path(directory, f"{name}.json")
+            path.write_text(json.dumps(content), encoding="utf-8")
+            command += [f"--{name}", str(path)]
+        started = time.perf_counter()
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+            try:
+                records, tail = _count_records(process)
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                raise
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - started
+    if process.returncode:
+        raise RuntimeError(f"{connector.name} failed: {tail.decode(errors='replace')}")
+    return Usage(
+        records=records,
+        seconds=seconds,
+        cpu=usage.ru_utime + usage.ru_stime,
+        memory=usage.ru_maxrss * MAXRSS_BYTES,
+    )
+
+
+def _count_records(process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
+    """Read all that the process writes; return how many records it was, and its end."""
+    assert process.stdout is not None
+    records, tail = 0, b""
+    while chunk := os.read(process.stdout.fileno(), CHUNK_BYTES):
+        # The mark may lie across two chunks: the last one's end comes along, too short to hold it.
+        records += (tail[-(len(RECORD) - 1) :] + chunk).count(RECORD)
+        tail = chunk[-CHUNK_BYTES // 256 :]
+    return records, tail
