@@ -16,6 +16,20 @@ from source_calltouch_sms import api
 Row = dict[str, Any]
 Identity = tuple[Any, Any, Any]
 
+HALF = "half of the answer"
+FAULTS = {
+    "429": (429, ""),
+    "500": (500, "<html>"),
+    "503": (503, '{"message": "Авария"}'),
+    "408": (408, ""),
+    "half": (200, HALF),
+    "html": (200, "<html>"),
+    "empty": (200, ""),
+    "api-error": (400, '{"data": {"apiErrorData": {"errorCode": 5, "errorMessage": "Сбой"}}}'),
+    "revoked": (200, '{"message": "Invalid credentials."}'),
+    "unknown": (200, '{"result": []}'),
+}
+
 TOKEN = "model-token"
 SITE_ID = "4242"
 
@@ -44,6 +58,8 @@ class Account:
     before_answer: Callable[[int], None] = lambda _: None
     spoil: Callable[[int, dict[str, Any]], None] = lambda *_: None
     """Changes the answer to the call of that number, from 1."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """What happens to the call of that number: one of `FAULTS`, or a revoked token."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, request: Any, context: Any) -> str:
@@ -71,7 +87,10 @@ class Account:
             },
         }
         self.spoil(len(self.bodies), document)
-        return json.dumps(document)
+        answer = json.dumps(document)
+        status, text = FAULTS.get(self.faults.get(len(self.bodies), ""), (200, None))
+        context.status_code = status
+        return answer[: len(answer) // 2] if text == HALF else answer if text is None else text
 
     def serve(self, mock: requests_mock.Mocker) -> None:
         """Answer at the documented address."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from source_calltouch_sms import api, lookahead, windows
 from source_calltouch_sms.streams import SmsMessages
-from unit_tests.account import SITE_ID, TOKEN, Account, Row, identities, row
+from unit_tests.account import FAULTS, SITE_ID, TOKEN, Account, Row, identities, row
 from unit_tests.conftest import NOW, Read, messages, read, stream
 
 Serve = Callable[[Account], Account]
@@ -459,6 +459,33 @@ def test_rows_that_come_late_are_each_emitted_once_with_one_key(
         assert identities(sync.records) <= account.identities()
         assert set(keys(sync)) <= set(keys(again))
     assert identities(again.records) == account.identities()
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    rows=rows_of_an_account,
+    page_size=st.integers(2, 20),
+    window=st.integers(5, 30),
+    faults=st.dictionaries(st.integers(1, 40), st.sampled_from(sorted(FAULTS)), max_size=12),
+)
+def test_random_faults_end_in_the_account_or_in_a_state_to_reach_it_from(
+    rows: list[Row], page_size: int, window: int, faults: dict[int, str]
+) -> None:
+    account = Account(rows, page_size=page_size, faults=faults)
+    table: dict[str, Row] = {}
+    state: dict[str, Any] = {}
+    with requests_mock.Mocker() as mock, small_windows(window):
+        account.serve(mock)
+        # Each fault ends one sync at the most, since calls are counted through all of them.
+        for _ in range(len(faults) + 1):
+            sync = read(stream(), state)
+            table.update((record["smsKey"], record) for record in sync.records)
+            state = dict(sync.state)
+            if not sync.error:
+                break
+            assert sync.logs, "an error has a sentence"
+    assert not sync.error
+    assert identities(table.values()) == account.identities()
 
 
 BERLIN = {"timezone": "Europe/Berlin", "start_date": "2024-10-01", "lookback_window_days": 0}
