@@ -36,5 +36,5 @@ def draw(findings: Findings, path: Path) -> None:
         axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.grid(visible=True, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=len(CONNECTORS), frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})

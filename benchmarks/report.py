@@ -167,7 +167,8 @@ def _limits(findings: Findings) -> str:
     limit = "the API's limit" if core(OURS) >= CEILING else "the CPU"
     lines = {
         OURS: f"One core does {core(OURS):,.0f} SMS/s while calls are under way, and the API lets "
-        f"{CEILING:,} SMS/s in, so at any latency the limit is {limit}. The floor takes "
+        f"{CEILING:,} SMS/s in: a long sync is bound by {limit}, a short one also by the latency "
+        "of its first and last calls. The floor takes "
         f"{fast[FLOOR].cpu_per_record / fast[OURS].cpu_per_record:.0%} of the CPU that it does.",
         TUTORIAL: at_a_second(TUTORIAL),
         MANIFEST: at_a_second(MANIFEST),
