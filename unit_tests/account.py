@@ -59,7 +59,7 @@ class Account:
     spoil: Callable[[int, dict[str, Any]], None] = lambda *_: None
     """Changes the answer to the call of that number, from 1."""
     faults: dict[int, str] = field(default_factory=dict)
-    """What happens to the call of that number: one of `FAULTS`, or a revoked token."""
+    """What happens to the call of that number, by its name in `FAULTS`."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, request: Any, context: Any) -> str:
