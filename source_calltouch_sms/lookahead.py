@@ -12,10 +12,13 @@ import requests
 from source_calltouch_sms import api
 from source_calltouch_sms.windows import Window, cut
 
-PAGES_AHEAD: Final = 8
+PAGES_AHEAD: Final = 12
 """Answers fetched or on their way and not yet taken; each holds 2 to 5 MB, undecoded."""
-FIRST_PAGES_RUNNING: Final = 3
-"""Calls on their way up to which a later window is asked for its first page: it can wait longer."""
+FIRST_PAGES_AHEAD: Final = 5
+"""First pages of later windows among them: in flight together, and not in the way of others."""
+PAGES_KNOWN: Final = 8
+"""Pages known and not yet asked for, with which the next window's first page goes before them: it
+tells what to ask for after them."""
 FAREWELL_SECONDS: Final = 5
 THREAD_NAME: Final = "calltouch-call"
 
@@ -37,7 +40,8 @@ class Lookahead:
 
     A range of time is asked for its first page; the total in it says whether the range is one
     window, whose other pages are then fetched, or is cut into parts that are asked the same way.
-    An error surfaces where its page is due.
+    One call at a time stands at the budget and the next is chosen when it is let through, so that
+    calls are made in order of need. An error surfaces where its page is due.
     """
 
     def __init__(self, fetch: Fetch, whole_range: Window, stopping: threading.Event) -> None:
@@ -46,7 +50,9 @@ class Lookahead:
         self._fetch = fetch
         self._stopping = stopping
         self._calls = [_Call(whole_range, 1)]
+        self._lock = threading.Lock()
         self._running: dict[Future[requests.Response], threading.Thread] = {}
+        self._at_the_budget: threading.Thread | None = None
 
     def windows(self) -> Iterator[Window]:
         """Yield the windows of the range, oldest first, as far as it takes to know the next."""
@@ -69,16 +75,24 @@ class Lookahead:
             rest = [call for call in self._calls if call.window != window]
             self._calls = [_Call(window, page, may_be_cut=False), *rest]
         answer = self._await_first()
-        self._calls.pop(0)
+        self._calls = self._calls[1:]
         self._start()
         return answer.result()
+
+    def let_through(self) -> None:
+        """Choose the next call; told in the thread of a call that the budget has let through."""
+        if threading.current_thread() is self._at_the_budget:
+            self._at_the_budget = None
+            self._start()
 
     def close(self) -> None:
         """Stop all calls; one that the network holds is left to its timeout after a few seconds."""
         self._stopping.set()
-        self._calls = []
+        with self._lock:
+            self._calls = []
+            threads = list(self._running.values())
         deadline = time.monotonic() + FAREWELL_SECONDS
-        for thread in self._running.values():
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _await_first(self) -> "Future[requests.Response]":
@@ -88,7 +102,7 @@ class Lookahead:
             first = self._calls[0]
             if first.answer and first.answer.done() and (first.planned or first.page > 1):
                 return first.answer
-            wait(self._running, return_when=FIRST_COMPLETED)
+            wait([a for a in list(self._running) if not a.done()], return_when=FIRST_COMPLETED)
 
     def _plan(self, call: _Call) -> list[_Call]:
         """Return what a first page makes of its call: the calls for all pages, or for all parts."""
@@ -97,7 +111,10 @@ class Lookahead:
         call.planned = True
         if call.answer.exception():
             return [call]
-        page = api.read_page(call.answer.result().content)
+        try:
+            page = api.read_page(call.answer.result().content)
+        except api.Answer:
+            return [call]
         self.total = self.total or page.total
         parts = cut(call.window, page.total) if call.may_be_cut else []
         if len(parts) > 1:
@@ -106,27 +123,37 @@ class Lookahead:
         return [call, *(_Call(call.window, number) for number in range(2, last + 1))]
 
     def _start(self) -> None:
-        self._running = {a: thread for a, thread in self._running.items() if not a.done()}
-        ahead = sum(call.answer is not None for call in self._calls)
-        for call in self._calls:
-            if call.answer:
-                continue
-            can_wait = call.page == 1 and len(self._running) >= FIRST_PAGES_RUNNING
-            if call is not self._calls[0] and (ahead >= PAGES_AHEAD or can_wait):
+        with self._lock:
+            call = None if self._at_the_budget else self._next()
+            if call is None:
                 return
-            ahead += 1
-            answer: Future[requests.Response] = Future()
-            call.answer = answer
+            call.answer = Future()
             # No executor: it joins its threads when the process ends, so that a server that takes
             # a call and says nothing would hold a Ctrl-C for two minutes.
             thread = threading.Thread(
-                target=self._run, args=(call, answer), name=THREAD_NAME, daemon=True
+                target=self._run, args=(call, call.answer), name=THREAD_NAME, daemon=True
             )
-            self._running[answer] = thread
+            running = {a: t for a, t in self._running.items() if t.is_alive()}
+            self._running = {**running, call.answer: thread}
+            self._at_the_budget = thread
             thread.start()
+
+    def _next(self) -> _Call | None:
+        """Return the call that is needed most; None where all are made, or enough is held."""
+        asked = [call for call in self._calls if call.answer]
+        unasked = [call for call in self._calls if not call.answer]
+        if not unasked or unasked[0] is self._calls[0]:
+            return unasked[0] if unasked else None
+        firsts = [call for call in asked if call.page == 1]
+        known = next((n for n, call in enumerate(unasked) if call.page == 1), len(unasked))
+        if len(asked) >= PAGES_AHEAD or (known == 0 and len(firsts) >= FIRST_PAGES_AHEAD):
+            return None
+        early = known <= PAGES_KNOWN and all(call.planned for call in firsts)
+        return unasked[known if early and known < len(unasked) else 0]
 
     def _run(self, call: _Call, answer: "Future[requests.Response]") -> None:
         try:
             answer.set_result(self._fetch(call.window, call.page))
         except BaseException as error:  # noqa: BLE001 - it is raised where the page is due
             answer.set_exception(error)
+        self.let_through()  # where it failed before it was

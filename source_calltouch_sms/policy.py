@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -51,8 +51,11 @@ CHECK_PATIENCE_SECONDS: Final = 10
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30
 WAIT_GROWTH: Final = 1.5
-PERIOD: Final = timedelta(milliseconds=1030)
-"""In which `CALLS_PER_SECOND` calls are made: a second, and what calls may be late on their way."""
+PACE: Final = api.CALLS_PER_SECOND / 1.03
+"""Calls a second: a little under the limit, for a call may take longer on its way than others."""
+PERIOD: Final = timedelta(milliseconds=1010)
+"""In which no more than `CALLS_PER_SECOND` calls are made, even where two streams share a process.
+"""
 RATE_STEP: Final = 0.1
 
 REPORT: Final = "Please report this to the connector's developers."
@@ -210,10 +213,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 class CallBudget(HttpAPIBudget):
-    """The CDK's hook for the rate: 5 calls a second, fewer for a while after each 429.
+    """The CDK's hook for the rate: nearly 5 calls a second, fewer for a while after each 429.
 
-    Others may call from the same IP address. So the rate falls by a third at a 429 and grows by a
-    tenth of a call a second with each answer, which shares the limit between all who do the same.
+    Calls are spread evenly, since servers that are given five at once answer, and count, some of
+    them late. Others may call from the same IP address. So the rate falls by a third at a 429 and
+    grows by a tenth of a call a second with each answer, which shares the limit between all who do
+    the same.
     """
 
     def __init__(self, stopping: threading.Event) -> None:
@@ -221,8 +226,10 @@ class CallBudget(HttpAPIBudget):
         self.calls = self.limited = self.retries = self.points = 0
         self.stopping = stopping
         """Set when the reader leaves: no wait lasts longer, no call is made."""
+        self.let_through: Callable[[], None] = lambda: None
+        """Told in the caller's thread that its call may be made now."""
         self._lock = threading.Lock()
-        self._rate = float(api.CALLS_PER_SECOND)
+        self._rate = PACE
         self._free_at = self._slowed_at = 0.0
 
     def acquire_call(
@@ -239,13 +246,14 @@ class CallBudget(HttpAPIBudget):
         with self._lock:
             now = time.monotonic()
             slot = max(self._free_at, now)
-            self._free_at = slot + (1 / self._rate if self._rate < api.CALLS_PER_SECOND else 0)
+            self._free_at = slot + 1 / self._rate
         self.stopping.wait(slot - now)
         super().acquire_call(request, block, timeout)
         if self.stopping.is_set():
             raise CallsStopped
         with self._lock:
             self.calls += 1
+        self.let_through()
 
     def spend(self, points: int) -> None:
         """Count the points of a call that was served."""
@@ -256,7 +264,7 @@ class CallBudget(HttpAPIBudget):
         """Slow down at a 429, else speed up."""
         with self._lock:
             if response.status_code != TOO_MANY_REQUESTS:
-                self._rate = min(self._rate + RATE_STEP, api.CALLS_PER_SECOND)
+                self._rate = min(self._rate + RATE_STEP, PACE)
                 return
             self.limited += 1
             now = time.monotonic()

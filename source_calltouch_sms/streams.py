@@ -147,6 +147,7 @@ class SmsMessages(HttpStream):
         self._stopping.clear()
         self._left_off = False
         self._lookahead = Lookahead(self._fetch, whole_range, self._stopping)
+        self._budget.let_through = self._lookahead.let_through
         self._started, self._windows, self._records = time.monotonic(), 0, 0
         try:
             for window in self._lookahead.windows():

@@ -43,7 +43,8 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited = UnlimitedCallRatePolicy(matchers=[])
     monkeypatch.setattr(policy, "_moving_window", lambda: unlimited)
     monkeypatch.setattr(policy, "FIRST_WAIT_SECONDS", 0.0001)
-    monkeypatch.setattr(policy, "RATE_STEP", 1000)
+    monkeypatch.setattr(policy, "PACE", 1_000_000)
+    monkeypatch.setattr(policy, "RATE_STEP", 1_000_000)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
 
 

@@ -312,8 +312,18 @@ def test_no_more_than_five_calls_are_made_in_a_second(monkeypatch: pytest.Monkey
     assert budget.calls == 16
 
 
+def test_calls_are_spread_evenly_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "PACE", 100)
+    budget, request = CallBudget(threading.Event()), requests.Request("POST", api.URL).prepare()
+    begun = time.monotonic()
+    for calls in range(10):
+        budget.acquire_call(request)
+        assert time.monotonic() - begun >= calls / 100
+
+
 def test_a_429_slows_calls_down_and_answers_speed_them_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "RATE_STEP", 1.0)
+    monkeypatch.setattr(policy, "PACE", 20)
+    monkeypatch.setattr(policy, "RATE_STEP", 10)
     budget, request = CallBudget(threading.Event()), requests.Request("POST", api.URL).prepare()
 
     def seconds_for_three() -> float:
@@ -326,8 +336,9 @@ def test_a_429_slows_calls_down_and_answers_speed_them_up(monkeypatch: pytest.Mo
     budget.update_from_response(request, response("", 429))
     budget.update_from_response(request, response("", 429))
     assert budget.limited == 2
-    assert 0.5 < seconds_for_three() < 1.5
+    slowed = seconds_for_three()
+    assert slowed > 3 / 20 / 0.75, "the third part of the rate at least is gone"
     for _ in range(4):
         budget.update_from_response(request, response("", 200))
-    time.sleep(0.4)
-    assert seconds_for_three() < 0.2
+    time.sleep(0.1)
+    assert seconds_for_three() < slowed
