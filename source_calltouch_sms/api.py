@@ -25,6 +25,8 @@ NO_ACCESS: Final = "не имеет доступа"
 MISSING_FIELD: Final = "не указано обязательное поле"
 SYNTAX_ERROR_CODE: Final = 1
 
+LARGE: Final = 100_000
+"""Bytes from which on it costs to decode a body only to see what it is."""
 LONGEST_NAME: Final = 40
 
 
@@ -99,6 +101,11 @@ def page_count(total: int, page_size: int) -> int:
     return max(1, math.ceil(total / page_size)) if page_size else 1
 
 
+def seems_page(body: bytes) -> bool:
+    """Tell without decoding whether a large body is a page: it holds SMS, and its end is there."""
+    return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and body.endswith(b"}}")
+
+
 def read_page(body: bytes) -> Page:
     """Read an answer's body, under whatever HTTP status it came.
 
@@ -116,7 +123,7 @@ def read_page(body: bytes) -> Page:
         raise Undocumented(_shape(document))
     if not rows and total == 0:
         return Page(0, None, [])
-    if not isinstance(rows, list) or not all(type(row) is dict for row in rows):
+    if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
         raise Undocumented(_shape(document))
     return Page(total, number if type(number) is int else None, rows)
 

@@ -110,6 +110,8 @@ class CalltouchErrorHandler(ErrorHandler):
         if status == TOO_MANY_REQUESTS:
             said = self._quote(_words(response.content))
             raise TryAgain(f"Calltouch allows no more calls for now (HTTP 429){said}", response)
+        if api.seems_page(response.content):
+            return SUCCESS_RESOLUTION
         try:
             with self._decoding:  # a page takes ten times its bytes while it is decoded
                 api.read_page(response.content)
@@ -117,9 +119,14 @@ class CalltouchErrorHandler(ErrorHandler):
             raise self._judge(answer, response) from None
         return SUCCESS_RESOLUTION
 
+    def explain(self, answer: api.Answer, response: requests.Response) -> AirbyteTracedException:
+        """Return the error for a body that is no page, where it is too late to try again."""
+        failure = self._judge(answer, response)
+        return _for_good(failure, 1, 0) if isinstance(failure, TryAgain) else failure
+
     def _judge(  # noqa: C901, PLR0911 - a table, one return a row
         self, answer: api.Answer, response: requests.Response
-    ) -> Exception:
+    ) -> TryAgain | AirbyteTracedException:
         status, said = response.status_code, self._quote(answer.words)
         told = said if isinstance(answer, api.OtherMessage) else ""
         match answer:

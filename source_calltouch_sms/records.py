@@ -1,7 +1,7 @@
 """A row of the API made a record: its time gets the account's zone, the SMS gets a key. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -76,9 +76,9 @@ class RecordMaker:
         self.unreadable_dates = 0
         self._site_id = site_id
         self._zone = zone
-        self._hours: dict[str, tuple[str, str | None]] = {}
+        self._hours: dict[str, tuple[str, str]] = {}
 
-    def records(self, rows: Iterable[dict[str, Any]], ranks: Ranks) -> Iterator[Mapping[str, Any]]:
+    def records(self, rows: Iterable[dict[str, Any]], ranks: Ranks) -> Iterator[dict[str, Any]]:
         """Yield the rows of a page as records, but for equals of earlier rows, kept in `ranks`.
 
         The rows themselves become the records, so fields that the API adds pass through. The key is
@@ -106,12 +106,12 @@ class RecordMaker:
             rank = seen.get(key, 0)
             seen[key] = rank + 1
 
-            hour = hours.get(sent[:13]) if sent else None
-            if hour is None or hour[1] is None or sent[13:] not in _CLOCK_TAILS:
-                wall, iso = self._read_date(sent)
+            hour, clock = (hours.get(sent[:13]), sent[13:]) if sent else (None, "")
+            if hour and clock in _CLOCK_TAILS:
+                wall = hour[0] + clock
+                iso: str | None = wall + hour[1]
             else:
-                wall = hour[0] + sent[13:]
-                iso = wall + hour[1]
+                wall, iso = self._read_date(sent)
             if wall > latest:
                 latest = ranks.latest = wall
 
@@ -136,9 +136,9 @@ class RecordMaker:
             self.unreadable_dates += 1
             return "", None
         hour = wall.replace(minute=0, second=0)
-        first, last = (zoned(hour + timedelta(seconds=s), self._zone)[19:] for s in (0, 3599))
-        if sent and len(sent) == len("01-04-2024 15:05:32"):
-            self._hours[sent[:13]] = (f"{hour:%Y-%m-%dT%H}", first if first == last else None)
+        first, last = (zoned(hour + timedelta(seconds=s), self._zone) for s in (0, 3599))
+        if sent and len(sent) == len("01-04-2024 15:05:32") and first[19:] == last[19:]:
+            self._hours[sent[:13]] = (first[:13], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
 
 

@@ -121,6 +121,42 @@ def test_what_time_does_not_mend_is_said_at_once(
     assert "secret" not in str(error)
 
 
+def large_page() -> bytes:
+    rows = [{"smsMessage": "Привет" * 20}] * 1000
+    data = {"totalCountSms": 1000, "pageOfResult": 1, "smsDetails": rows}
+    return json.dumps({"meta": [], "data": data}).encode()
+
+
+def test_a_large_page_passes_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "read_page", lambda _: pytest.fail("decoded"))
+    assert judge(response(large_page())) is None
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_part_of_a_large_page_is_tried_again(share: float) -> None:
+    body = large_page()
+    assert isinstance(judge(response(body[: int(len(body) * share)])), TryAgain)
+
+
+def test_a_large_error_is_no_page() -> None:
+    violations = [{"fieldPath": f"phoneNumbers[{n}]", "message": "Плохо"} for n in range(5000)]
+    data = {"type": "validationError", "validationErrorData": {"violations": violations}}
+    error = judge(response(json.dumps({"meta": [], "data": data})))
+    assert isinstance(error, AirbyteTracedException)
+    assert "phone_numbers" in str(error)
+
+
+def test_a_page_found_damaged_when_it_is_due_is_transient() -> None:
+    body = large_page().replace(b"[", b"", 2)
+    assert judge(response(body)) is None, "it seems one"
+    with pytest.raises(api.NotJson) as damage:
+        api.read_page(body)
+    error = CalltouchErrorHandler().explain(damage.value, response(body))
+    assert error.failure_type == FailureType.transient_error
+    assert "not JSON, or only a part of it" in str(error)
+    assert "Nothing is lost" in str(error)
+
+
 def test_a_redirect_names_the_host_it_leads_to() -> None:
     error = judge(response("", 301, Location="https://elsewhere.example/x?y=z"))
     assert "to elsewhere.example." in str(error)

@@ -348,6 +348,25 @@ def test_the_cdks_record_limit_ends_the_sync_and_its_calls(serve: Serve) -> None
     assert not calls_running()
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_large_answer_of_another_form_is_an_error_where_it_is_due(
+    serve: Serve, call: int
+) -> None:
+    def spoil(number: int, document: dict[str, Any]) -> None:
+        if number == call:
+            data = document["data"]
+            data["total"] = data.pop("totalCountSms")
+            data["smsDetails"] *= 2
+
+    account = serve(Account(spread(1500), page_size=1000, spoil=spoil))
+    sync = read(stream())
+    assert identities(sync.records) == identities(account.rows[: 1000 * (call - 1)])
+    assert isinstance(sync.error, AirbyteTracedException)
+    assert "form that its page does not know" in sync.logs[0]
+    assert sync.states == []
+    assert not calls_running()
+
+
 def test_an_error_surfaces_after_all_that_comes_before_it(serve: Serve) -> None:
     def spoil(_: int, document: dict[str, Any]) -> None:
         if document["data"]["pageOfResult"] == 3:
