@@ -58,7 +58,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Result:
-    """One sync. Times are without the start-up, which is what an empty range takes."""
+    """One sync. Times are without the start-up: what an empty range takes at the same latency."""
 
     records: int
     seconds: float
@@ -116,21 +116,22 @@ class Findings:
 
 def measure(sizes: Sizes) -> Findings:
     """Measure everything, one after the other."""
-    startup, check_calls = _startup()
+    startups = {x: _startup(x) for x in (0.0, *LATENCIES)}
+    startup = startups[0.0]
     fast, sandbox_rate = _side_by_side(sizes.side_by_side, 0.0, startup)
-    slow = {x: _side_by_side(sizes.side_by_side, x, startup)[0] for x in LATENCIES}
+    slow = {x: _side_by_side(sizes.side_by_side, x, startups[x])[0] for x in LATENCIES}
     return Findings(
         startup=startup,
-        check_calls=check_calls,
+        check_calls=_check_calls(),
         side_by_side={0.0: fast, **slow},
         sandbox_rate=sandbox_rate,
         less=_alone(startup, sizes.less),
         more=_alone(startup, sizes.more),
-        at_the_limit=_alone(startup, sizes.at_the_limit, 1.0),
+        at_the_limit=_alone(startups[1.0], sizes.at_the_limit, 1.0),
         even=_alone(startup, sizes.cut, 0.0, *THREE_YEARS),
         late=_alone(startup, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
         uncut=_alone(startup, sizes.uncut, 0.0, *THREE_YEARS),
-        together=_together(startup, sizes.together),
+        together=_together(startups, sizes.together),
     )
 
 
@@ -145,10 +146,10 @@ def _server(sms: int, latency: float = 0.0, *options: str) -> Iterator[Sandbox]:
         yield sandbox
 
 
-def _startup() -> tuple[Startup, int]:
-    """Return what a sync of nothing takes, and how many calls `check` makes."""
+def _startup(latency: float) -> Startup:
+    """Return what a sync of nothing takes, which is one call."""
     startup = {}
-    with _server(0) as sandbox:
+    with _server(0, latency) as sandbox:
         config = sandbox.config(end_date=sandbox.start_date)
         for connector in CONNECTORS:
             usages = [read(connector, config) for _ in range(ROUNDS)]
@@ -158,9 +159,14 @@ def _startup() -> tuple[Startup, int]:
                 cpu=min(usage.cpu for usage in usages),
                 memory=max(usage.memory for usage in usages),
             )
-        sandbox.reset_stats()
-        check(OURS, config)
-        return startup, sandbox.stats()["served"]
+    return startup
+
+
+def _check_calls() -> int:
+    with _server(0) as sandbox:
+        check(OURS, sandbox.config())
+        served: int = sandbox.stats()["served"]
+        return served
 
 
 def _side_by_side(
@@ -189,13 +195,14 @@ def _alone(startup: Startup, sms: int, latency: float = 0.0, *options: str) -> R
         return _sync(sandbox, OURS, sandbox.config(), startup)
 
 
-def _together(startup: Startup, sms: int) -> Together:
+def _together(startups: dict[float, Startup], sms: int) -> Together:
     """Let two of ours read a whole account at once."""
-    with _server(sms, LATENCIES[0]) as sandbox, ThreadPoolExecutor() as pool:
+    latency = LATENCIES[0]
+    with _server(sms, latency) as sandbox, ThreadPoolExecutor() as pool:
         started = time.perf_counter()
         syncs = [pool.submit(read, OURS, sandbox.config()) for _ in range(2)]
         records = sum(sync.result().records for sync in syncs)
-        seconds = time.perf_counter() - started - startup[OURS].seconds
+        seconds = time.perf_counter() - started - startups[latency][OURS].seconds
         stats = sandbox.stats()
     return Together(records, seconds, stats["served"], stats["limited"])
 

@@ -29,10 +29,10 @@ PAGE = """# Performance
 second, as the API does, and without one any number. Pages that it has rendered it serves again, \
 {sandbox:.0f} a second to a client that does nothing with them.
 
-Times are without the start-up: the same command on an empty range, without latency, takes \
-{startup:.1f} s, most of it for loading the CDK. CPU is user and system time of the process with \
-its threads, and memory the most it held at once, as the operating system counts them. Numbers \
-without latency are the best of {rounds} runs.
+Times are without the start-up, which is the same command on an empty range at the same latency: \
+{startup:.1f} s, most of it for loading the CDK, and one call. CPU is user and system time of the \
+process with its threads, and memory the most it held at once, as the operating system counts \
+them. Numbers without latency are the best of {rounds} runs.
 
 - **{ours}** is the installed `source-calltouch-sms`.
 - **{tutorial}** is `benchmarks/tutorial.py`: the CDK's `HttpStream`, a page at a time, without \
