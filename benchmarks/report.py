@@ -38,7 +38,7 @@ them. Numbers without latency are the best of {rounds} runs.
 - **{tutorial}** is `benchmarks/tutorial.py`: the CDK's `HttpStream`, a page at a time, without \
 keys, time zones and completeness.
 - **{manifest}** is `benchmarks/manifest.yaml`, run by `source-declarative-manifest`: as the \
-Connector Builder makes it, incremental by `dateSent`.
+Connector Builder makes it, incremental by `dateSent`, its records the same but for the key's hash.
 - **{floor}** is `benchmarks/floor.py`: records of the same size that are ready, in the CDK.
 """
 

@@ -13,6 +13,7 @@ from source_calltouch_sms.api import read_wire_time
 FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 """What the API documents of an SMS, all of it text."""
 
+DIGEST_BYTES: Final = 16
 _CLOCK_TAILS: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in range(60))
 
 
@@ -86,8 +87,8 @@ class RecordMaker:
         neither the zone that is set nor a status that changes touches it.
         """
         site_id, hours, seen, emitted = self._site_id, self._hours, ranks.seen, ranks.emitted
-        latest = ranks.latest
-        dumps, new_hash = orjson.dumps, hashlib.blake2b
+        latest, empty = ranks.latest, hashlib.blake2b(digest_size=DIGEST_BYTES)
+        dumps = orjson.dumps
         for row in rows:
             try:
                 number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
@@ -102,7 +103,9 @@ class RecordMaker:
                 number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
 
             identity = dumps((site_id, number, sent, text))
-            key = new_hash(identity, digest_size=16).hexdigest()
+            digest = empty.copy()  # cheaper than a new one
+            digest.update(identity)
+            key = digest.hexdigest()
             rank = seen.get(key, 0)
             seen[key] = rank + 1
 
@@ -118,7 +121,8 @@ class RecordMaker:
             row["siteId"] = site_id
             row["dateSent"] = iso
             if rank:
-                row["smsKey"] = new_hash(identity + b"%d" % rank, digest_size=16).hexdigest()
+                digest.update(b"%d" % rank)
+                row["smsKey"] = digest.hexdigest()
                 ranks.equals.append(row)
             elif key not in emitted:
                 row["smsKey"] = key

@@ -12,14 +12,14 @@ from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, Type
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.sources.utils.schema_helpers import split_config
-from airbyte_cdk.utils.print_buffer import PrintBuffer
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
 
 STREAM: Final = HashableStreamDescriptor(name="sms_messages")
-FLUSH_SECONDS: Final = 0.01
-"""In the CDK's tenth of a second, more is written than a processor's cache holds."""
+RECORD: Final = '{"type":"RECORD"'
+LINES_AT_ONCE: Final = 100
+"""Records that are written together; a checkpoint, as any other message, is not held back."""
 M_ARENA_MAX: Final = -8
 """The number of mallopt(3) for how many heaps there may be."""
 
@@ -56,9 +56,21 @@ def run() -> None:
     entrypoint = Entrypoint(SourceCalltouchSms())
     arguments = entrypoint.parse_args(sys.argv[1:])
     _tune()
-    with PrintBuffer(FLUSH_SECONDS):
-        for message in entrypoint.run(arguments):
-            sys.stdout.write(f"{message}\n")
+    lines: list[str] = []
+    try:
+        for line in entrypoint.run(arguments):
+            lines.append(line)
+            if len(lines) == LINES_AT_ONCE or not line.startswith(RECORD):
+                _write(lines)
+    finally:
+        _write(lines)
+
+
+def _write(lines: list[str]) -> None:
+    # In one piece, for logs are written to the same stream, from other threads too.
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    lines.clear()
 
 
 def _tune() -> None:

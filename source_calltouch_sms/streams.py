@@ -121,6 +121,7 @@ class SmsMessages(HttpStream):
         # Responses are parts of reference cycles and stay long after: without their bodies.
         response._content = b""  # noqa: SLF001
         self._reading.add(page)
+        self._emitted_at = time.time_ns() // 1_000_000
         return self._maker.records(page.rows, self._ranks)
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
@@ -222,7 +223,7 @@ class SmsMessages(HttpStream):
 
     def _message(self, record: Any) -> AirbyteMessage:
         # The CDK makes it of a record too, but copies that and looks for a transformation.
-        message = AirbyteRecordMessage(self.name, record, emitted_at=time.time_ns() // 1_000_000)
+        message = AirbyteRecordMessage(self.name, record, self._emitted_at)
         return AirbyteMessage(Type.RECORD, record=message)
 
     def check(self) -> None:
