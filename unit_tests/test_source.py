@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,23 @@ import orjson
 import pytest
 import requests
 import requests_mock
-from airbyte_cdk.models import Status, SyncMode
+from airbyte_cdk.models import (
+    AirbyteMessage,
+    AirbyteRecordMessage,
+    AirbyteStateMessage,
+    AirbyteStateType,
+    AirbyteStreamState,
+    Status,
+    StreamDescriptor,
+    SyncMode,
+    Type,
+)
+from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.utils.airbyte_secrets_utils import update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import SourceCalltouchSms, api, policy
-from source_calltouch_sms.run import run
+from source_calltouch_sms.run import Entrypoint, run
 from unit_tests.conftest import settings
 
 LOGGER = logging.getLogger("airbyte")
@@ -121,6 +134,39 @@ def test_a_wrong_setting_fails_the_command_without_showing_what_is_private(
         "message": "The setting Phone numbers (phone_numbers): entry 1 does not fit the format "
         '"at least 10 digits".',
     }
+
+
+def test_records_are_written_together_and_a_checkpoint_is_not_held_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def messages(*_: object) -> Iterator[str]:
+        for line in ['{"type":"RECORD"}'] * 100 + ['{"type":"RECORD"}', '{"type":"STATE"}']:
+            yield line
+            written.append(capsys.readouterr().out.count("\n"))
+        yield '{"type":"RECORD"}'
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Entrypoint, "run", messages)
+    with pytest.raises(KeyboardInterrupt):
+        command(capsys, monkeypatch, "spec")
+    assert written == [0] * 99 + [100, 0, 2]
+    assert capsys.readouterr().out == '{"type":"RECORD"}\n', "what was read is written, at any end"
+
+
+def test_a_state_bears_how_many_records_came_since_the_one_before() -> None:
+    counts = defaultdict[HashableStreamDescriptor, float](float)
+    record = AirbyteRecordMessage("sms_messages", {}, 0)
+    for _ in range(3):
+        Entrypoint.handle_record_counts(AirbyteMessage(Type.RECORD, record=record), counts)
+    stream = AirbyteStreamState(StreamDescriptor("sms_messages"))
+    state = AirbyteStateMessage(AirbyteStateType.STREAM, stream)
+    message = Entrypoint.handle_record_counts(AirbyteMessage(Type.STATE, state=state), counts)
+    assert message.state
+    assert message.state.sourceStats
+    assert message.state.sourceStats.recordCount == 3
+    assert not any(counts.values())
 
 
 def test_the_spec_is_the_forms(
