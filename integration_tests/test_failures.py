@@ -63,6 +63,8 @@ def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> Non
 def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
     sandbox: Sandbox, tmp_path: Path, stop: str
 ) -> None:
+    # A shell has what it runs in the background ignore Ctrl-C, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The second page is silent; the third ends the sync, or a person does.
     plan = [{"kind": "silent", "at": 3}]
     if stop == "config":

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import requests
@@ -15,7 +16,8 @@ from source_calltouch_sms.windows import Window, cut
 PAGES_AHEAD: Final = 12
 """Answers fetched or on their way and not yet taken; each holds 2 to 5 MB, undecoded."""
 FIRST_PAGES_AHEAD: Final = 5
-"""First pages of later windows among them: in flight together, and not in the way of others."""
+"""First pages asked for where no other page is known: enough to fly together, and not in the way
+of the pages that they tell of."""
 PAGES_KNOWN: Final = 8
 """Pages known and not yet asked for, with which the next window's first page goes before them: it
 tells what to ask for after them."""
@@ -40,8 +42,8 @@ class Lookahead:
 
     A range of time is asked for its first page; the total in it says whether the range is one
     window, whose other pages are then fetched, or is cut into parts that are asked the same way.
-    One call at a time stands at the budget and the next is chosen when it is let through, so that
-    calls are made in order of need. An error surfaces where its page is due.
+    One new call at a time stands at the budget, and the next is chosen when it is let through, so
+    that calls are made in order of need. An error surfaces where its page is due.
     """
 
     def __init__(self, fetch: Fetch, whole_range: Window, stopping: threading.Event) -> None:
@@ -50,8 +52,9 @@ class Lookahead:
         self._fetch = fetch
         self._stopping = stopping
         self._calls = [_Call(whole_range, 1)]
-        self._lock = threading.Lock()
-        self._running: dict[Future[requests.Response], threading.Thread] = {}
+        self._lock = threading.RLock()
+        self._came = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._at_the_budget: threading.Thread | None = None
 
     def windows(self) -> Iterator[Window]:
@@ -81,28 +84,29 @@ class Lookahead:
 
     def let_through(self) -> None:
         """Choose the next call; told in the thread of a call that the budget has let through."""
-        if threading.current_thread() is self._at_the_budget:
-            self._at_the_budget = None
-            self._start()
+        with self._lock:
+            if threading.current_thread() is self._at_the_budget:
+                self._at_the_budget = None
+                self._start()
 
     def close(self) -> None:
         """Stop all calls; one that the network holds is left to its timeout after a few seconds."""
         self._stopping.set()
         with self._lock:
             self._calls = []
-            threads = list(self._running.values())
         deadline = time.monotonic() + FAREWELL_SECONDS
-        for thread in threads:
+        for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _await_first(self) -> "Future[requests.Response]":
         while True:
+            self._came.clear()
             self._calls = [planned for call in self._calls for planned in self._plan(call)]
             self._start()
             first = self._calls[0]
             if first.answer and first.answer.done() and (first.planned or first.page > 1):
                 return first.answer
-            wait([a for a in list(self._running) if not a.done()], return_when=FIRST_COMPLETED)
+            self._came.wait()
 
     def _plan(self, call: _Call) -> list[_Call]:
         """Return what a first page makes of its call: the calls for all pages, or for all parts."""
@@ -127,33 +131,41 @@ class Lookahead:
             call = None if self._at_the_budget else self._next()
             if call is None:
                 return
-            call.answer = Future()
+            answer: Future[requests.Response] = Future()
             # No executor: it joins its threads when the process ends, so that a server that takes
             # a call and says nothing would hold a Ctrl-C for two minutes.
             thread = threading.Thread(
-                target=self._run, args=(call, call.answer), name=THREAD_NAME, daemon=True
+                target=self._run, args=(call, answer), name=THREAD_NAME, daemon=True
             )
-            running = {a: t for a, t in self._running.items() if t.is_alive()}
-            self._running = {**running, call.answer: thread}
-            self._at_the_budget = thread
             thread.start()
+            call.answer = answer
+            self._at_the_budget = thread
+            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
 
     def _next(self) -> _Call | None:
         """Return the call that is needed most; None where all are made, or enough is held."""
-        asked = [call for call in self._calls if call.answer]
-        unasked = [call for call in self._calls if not call.answer]
-        if not unasked or unasked[0] is self._calls[0]:
+        calls = self._calls
+        asked = [call for call in calls if call.answer]
+        unasked = [call for call in calls if not call.answer]
+        if not unasked or unasked[0] is calls[0]:
             return unasked[0] if unasked else None
-        firsts = [call for call in asked if call.page == 1]
         known = next((n for n, call in enumerate(unasked) if call.page == 1), len(unasked))
-        if len(asked) >= PAGES_AHEAD or (known == 0 and len(firsts) >= FIRST_PAGES_AHEAD):
+        firsts_before = sum(call.page == 1 for call in takewhile(lambda c: c.answer, calls))
+        if len(asked) >= PAGES_AHEAD or (known == 0 and firsts_before >= FIRST_PAGES_AHEAD):
             return None
-        early = known <= PAGES_KNOWN and all(call.planned for call in firsts)
-        return unasked[known if early and known < len(unasked) else 0]
+        firsts = [call for call in asked if call.page == 1]
+        early = (
+            known <= PAGES_KNOWN
+            and known < len(unasked)
+            and len(firsts) < FIRST_PAGES_AHEAD
+            and all(call.planned for call in firsts)
+        )
+        return unasked[known if early else 0]
 
     def _run(self, call: _Call, answer: "Future[requests.Response]") -> None:
         try:
             answer.set_result(self._fetch(call.window, call.page))
         except BaseException as error:  # noqa: BLE001 - it is raised where the page is due
             answer.set_exception(error)
+        self._came.set()
         self.let_through()  # where it failed before it was

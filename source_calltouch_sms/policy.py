@@ -58,6 +58,7 @@ PERIOD: Final = timedelta(milliseconds=1010)
 """
 RATE_STEP: Final = 0.1
 
+LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last checkpoint."
 REPORT: Final = "Please report this to the connector's developers."
 
 MULTIPLE_CHOICES: Final = 300
@@ -122,7 +123,11 @@ class CalltouchErrorHandler(ErrorHandler):
     def explain(self, answer: api.Answer, response: requests.Response) -> AirbyteTracedException:
         """Return the error for a body that is no page, where it is too late to try again."""
         failure = self._judge(answer, response)
-        return _for_good(failure, 1, 0) if isinstance(failure, TryAgain) else failure
+        return (
+            transient_error(f"{failure.reason}. {LATER}")
+            if isinstance(failure, TryAgain)
+            else failure
+        )
 
     def _judge(  # noqa: C901, PLR0911 - a table, one return a row
         self, answer: api.Answer, response: requests.Response
@@ -278,7 +283,7 @@ class CallBudget(HttpAPIBudget):
             if now - self._slowed_at > 1:  # the 429s of one second have one cause
                 self._slowed_at = now
                 self._rate *= random.uniform(0.6, 0.75)  # noqa: S311 - no secret
-                self._free_at = now + 1 / self._rate
+                self._free_at = max(self._free_at, now + 1 / self._rate)
 
 
 @cache
@@ -330,7 +335,7 @@ def _for_good(failure: TryAgain, tries: int, seconds: float | None) -> AirbyteTr
         "Other programs behind the same IP address may be using up the 5 calls a second, or the "
         "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
         if failure.limited
-        else "Try again later. Nothing is lost: a sync goes on from its last checkpoint."
+        else LATER
     )
     times = "once" if tries == 1 else f"{tries} times"
     return transient_error(f"{failure.reason}. Tried {times} within {seconds or 0:.0f} s. {advice}")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import requests
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
+from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, Type
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
 from airbyte_cdk.sources.utils.schema_helpers import split_config
@@ -67,10 +68,11 @@ def run() -> None:
 
 
 def _write(lines: list[str]) -> None:
-    # In one piece, for logs are written to the same stream, from other threads too.
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-    lines.clear()
+    text = "".join(f"{line}\n" for line in lines)
+    lines.clear()  # first, lest what an interrupt cuts off be written again
+    with PRINT_BUFFER.lock:  # logs are written to the same stream, from other threads too
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _tune() -> None:

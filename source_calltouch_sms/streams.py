@@ -155,16 +155,16 @@ class SmsMessages(HttpStream):
             return
         self._stopping.clear()
         self._left_off = False
-        self._lookahead = Lookahead(self._fetch, whole_range, self._stopping)
-        self._budget.let_through = self._lookahead.let_through
+        lookahead = self._lookahead = Lookahead(self._fetch, whole_range, self._stopping)
+        self._budget.let_through = lookahead.let_through
         self._started, self._windows, self._records = time.monotonic(), 0, 0
         try:
-            for window in self._lookahead.windows():
+            for window in lookahead.windows():
                 yield _slice(window)
                 if self._left_off:  # the CDK's record limit leaves a window, yet asks for the next
                     return
         finally:
-            self._lookahead.close()
+            lookahead.close()
             self._log_summary()
 
     def _whole_range(self, sync_mode: SyncMode) -> Window | None:

@@ -172,6 +172,24 @@ def test_a_call_that_fails_before_it_is_let_through_does_not_hold_the_others() -
     ahead.close()
 
 
+def test_a_call_that_hangs_does_not_hold_up_pages_due_before_its_own() -> None:
+    server, hanging = Server(), threading.Event()
+
+    def fetch(window: Window, page: int) -> requests.Response:
+        if page == 1 and window.start > RANGE.start:
+            hanging.wait(10)
+        return server.fetch(window, page)
+
+    ahead = looking_ahead(fetch)
+    begun = time.monotonic()
+    window = next(ahead.windows())
+    for page in range(1, -(-window.seconds // SIZE) + 1):
+        ahead.take(window, page)
+    assert time.monotonic() - begun < 5
+    hanging.set()
+    ahead.close()
+
+
 def test_what_is_not_taken_is_not_fetched_without_bound() -> None:
     server = Server()
     ahead = looking_ahead(server.fetch)
