@@ -117,20 +117,19 @@ class Findings:
 def measure(sizes: Sizes) -> Findings:
     """Measure everything, one after the other."""
     startups = {x: _startup(x) for x in (0.0, *LATENCIES)}
-    startup = startups[0.0]
-    fast, sandbox_rate = _side_by_side(sizes.side_by_side, 0.0, startup)
+    fast, sandbox_rate = _side_by_side(sizes.side_by_side, 0.0, startups[0.0])
     slow = {x: _side_by_side(sizes.side_by_side, x, startups[x])[0] for x in LATENCIES}
     return Findings(
-        startup=startup,
+        startup=startups[0.0],
         check_calls=_check_calls(),
         side_by_side={0.0: fast, **slow},
         sandbox_rate=sandbox_rate,
-        less=_alone(startup, sizes.less),
-        more=_alone(startup, sizes.more),
-        at_the_limit=_alone(startups[1.0], sizes.at_the_limit, 1.0),
-        even=_alone(startup, sizes.cut, 0.0, *THREE_YEARS),
-        late=_alone(startup, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
-        uncut=_alone(startup, sizes.uncut, 0.0, *THREE_YEARS),
+        less=_alone(startups, sizes.less),
+        more=_alone(startups, sizes.more),
+        at_the_limit=_alone(startups, sizes.at_the_limit, 1.0),
+        even=_alone(startups, sizes.cut, 0.0, *THREE_YEARS),
+        late=_alone(startups, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
+        uncut=_alone(startups, sizes.uncut, 0.0, *THREE_YEARS),
         together=_together(startups, sizes.together),
     )
 
@@ -189,10 +188,10 @@ def _side_by_side(
     return {c: _best([result[c] for result in results]) for c in connectors}, sandbox_rate
 
 
-def _alone(startup: Startup, sms: int, latency: float = 0.0, *options: str) -> Result:
+def _alone(startups: dict[float, Startup], sms: int, latency: float = 0.0, *options: str) -> Result:
     """Let ours read a whole account."""
     with _server(sms, latency, *options) as sandbox:
-        return _sync(sandbox, OURS, sandbox.config(), startup)
+        return _sync(sandbox, OURS, sandbox.config(), startups[latency])
 
 
 def _together(startups: dict[float, Startup], sms: int) -> Together:

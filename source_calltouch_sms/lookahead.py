@@ -149,18 +149,16 @@ class Lookahead:
         unasked = [call for call in calls if not call.answer]
         if not unasked or unasked[0] is calls[0]:
             return unasked[0] if unasked else None
-        known = next((n for n, call in enumerate(unasked) if call.page == 1), len(unasked))
-        firsts_before = sum(call.page == 1 for call in takewhile(lambda c: c.answer, calls))
-        if len(asked) >= PAGES_AHEAD or (known == 0 and firsts_before >= FIRST_PAGES_AHEAD):
+        if len(asked) >= PAGES_AHEAD:
             return None
+        if unasked[0].page == 1:
+            firsts_before = sum(call.page == 1 for call in takewhile(lambda c: c.answer, calls))
+            return unasked[0] if firsts_before < FIRST_PAGES_AHEAD else None
         firsts = [call for call in asked if call.page == 1]
-        early = (
-            known <= PAGES_KNOWN
-            and known < len(unasked)
-            and len(firsts) < FIRST_PAGES_AHEAD
-            and all(call.planned for call in firsts)
-        )
-        return unasked[known if early else 0]
+        if len(firsts) < FIRST_PAGES_AHEAD and all(call.planned for call in firsts):
+            soon = unasked[: PAGES_KNOWN + 1]
+            return next((call for call in soon if call.page == 1), unasked[0])
+        return unasked[0]
 
     def _run(self, call: _Call, answer: "Future[requests.Response]") -> None:
         try:

@@ -58,6 +58,10 @@ def looking_ahead(fetch: Fetch, stopping: threading.Event | None = None) -> Look
     return ahead
 
 
+def pages_of(window: Window) -> range:
+    return range(1, -(-window.seconds // SIZE) + 1)
+
+
 def eventually(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 5
     while not condition() and time.monotonic() < deadline:
@@ -74,7 +78,7 @@ def test_a_range_is_asked_then_cut_and_its_pages_come_in_order() -> None:
     ahead = looking_ahead(server.fetch)
     taken = []
     for window in ahead.windows():
-        for page in range(1, -(-window.seconds // SIZE) + 1):
+        for page in pages_of(window):
             ahead.take(window, page)
             taken.append((window, page))
     assert ahead.total == 1_000_000
@@ -108,7 +112,7 @@ def test_calls_are_made_in_order_of_need() -> None:
     ahead = Lookahead(fetch, RANGE, threading.Event())
     taken = []
     for window in ahead.windows():
-        for page in range(1, -(-window.seconds // SIZE) + 1):
+        for page in pages_of(window):
             ahead.take(window, page)
             taken.append((window, page))
             assert eventually(lambda: not server.running)
@@ -117,7 +121,7 @@ def test_calls_are_made_in_order_of_need() -> None:
     windows = [window for window, page in taken if page == 1]
     assert [window for window, page in made[1:] if page == 1] == windows
     for earlier, later in itertools.pairwise(windows):
-        last = (earlier, -(-earlier.seconds // SIZE))
+        last = (earlier, pages_of(earlier)[-1])
         calls_between = made.index(last) - made.index((later, 1))
         assert calls_between >= api.CALLS_PER_SECOND, "a call may take a second"
 
@@ -183,7 +187,7 @@ def test_a_call_that_hangs_does_not_hold_up_pages_due_before_its_own() -> None:
     ahead = looking_ahead(fetch)
     begun = time.monotonic()
     window = next(ahead.windows())
-    for page in range(1, -(-window.seconds // SIZE) + 1):
+    for page in pages_of(window):
         ahead.take(window, page)
     assert time.monotonic() - begun < 5
     hanging.set()
