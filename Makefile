@@ -34,16 +34,16 @@ bench: $(VENV)/.ready  ## Measure speed, calls and memory beside other ways; wri
 	$(BIN)/python -m benchmarks
 
 image:  ## Build the Docker image, with docker or, where no engine runs, buildah
-	@image/build.sh
+	@integration_tests/image/build.sh
 
 image-test: $(VENV)/.ready  ## Build the image and run its commands against the sandbox
-	@image/build.sh --test
-	@$(BIN)/pytest image -n 0 -s
+	@integration_tests/image/build.sh --test
+	@$(BIN)/pytest integration_tests/image -n 0 -s
 
 destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and compare with the account
 	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,destinations]'
 	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
-		--timeout 300 --show-capture=no destinations
+		--timeout 300 --show-capture=no integration_tests/destinations
 
 form:  ## Draw the form of spec.json as docs/form/form.png
 	cd docs/form && npm install --silent && node render.mjs

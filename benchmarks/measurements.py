@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from benchmarks.commands import CONNECTORS, OURS, TUTORIAL, Connector, Usage, check, read
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 
 RATE = 5
 CEILING = RATE * 10_000

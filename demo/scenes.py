@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from demo.pyairbyte import Connector, FailedError, open_file
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 
 HERE = Path(__file__).parent
 SMS = 25_352

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pendulum
 import pytest
 
 from integration_tests.commands import identities, run, start
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 from source_calltouch_sms import api
 
 

@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from integration_tests.commands import Output, identities, lines, run, start
-from integration_tests.sandbox.process import Sandbox, running
 from integration_tests.test_faults import CALLS, SURVIVED
+from sandbox.process import Sandbox, running
 
 ENDS = {
     "token-revoked": ("config_error", "Calltouch does not accept the API token"),

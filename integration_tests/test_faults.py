@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from integration_tests.commands import Output, identities, run
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 
 SURVIVED: list[dict[str, Any]] = [
     {"kind": "429"},

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from integration_tests.commands import Output, run
-from integration_tests.sandbox.process import Sandbox, running
 from integration_tests.test_failures import ENDS
 from integration_tests.test_faults import SURVIVED
+from sandbox.process import Sandbox, running
 
 NUMBER = "70005550199"
 MASK = "+7 (000) 555-01-99"

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from integration_tests.sandbox.account import Account, Clock, Making, Writer
-from integration_tests.sandbox.process import Sandbox, running
-from integration_tests.sandbox.wire import Wire
+from sandbox.account import Account, Clock, Making, Writer
+from sandbox.process import Sandbox, running
+from sandbox.wire import Wire
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 DETAILS = {
@@ -643,7 +643,7 @@ def test_a_signal_ends_it_quickly_and_quietly_even_while_a_call_hangs(
     asked: signal.Signals,
 ) -> None:
     plan = '[{"kind": "silent", "from": 1}]'
-    command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", "--faults", plan]
+    command = [sys.executable, "-m", "sandbox", "--port", "0", "--faults", plan]
     with subprocess.Popen(
         command,
         cwd=Path(__file__).parents[1],

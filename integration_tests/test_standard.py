@@ -9,7 +9,7 @@ import pytest
 from airbyte_cdk.test.standard_tests import SourceTestSuiteBase
 
 from integration_tests.commands import run
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 from source_calltouch_sms import SourceCalltouchSms
 
 HERE = Path(__file__).parent

@@ -3,13 +3,13 @@
 # With --test it gets a name of its own, and buildah puts it on the stand-in base.
 # BASE_IMAGE replaces the base in either case.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
-engine=$(image/engine.sh)
+engine=$(integration_tests/image/engine.sh)
 if [ "${1:-}" = --test ]; then
     name=localhost/source-calltouch-sms:test
     if [ "$engine" != docker ]; then
-        BASE_IMAGE=${BASE_IMAGE:-$(image/stand_in_base.sh)}
+        BASE_IMAGE=${BASE_IMAGE:-$(integration_tests/image/stand_in_base.sh)}
     fi
 else
     name=airbyte/source-calltouch-sms:$(sed -n 's/^ *dockerImageTag: *//p' metadata.yaml)

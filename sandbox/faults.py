@@ -17,8 +17,8 @@ from email.utils import formatdate
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from integration_tests.sandbox.rules import BROKEN_JSON, api_error, invalid_credentials
-from integration_tests.sandbox.wire import Wire
+from sandbox.rules import BROKEN_JSON, api_error, invalid_credentials
+from sandbox.wire import Wire
 
 STATUSES = {
     "429": "Too Many Requests",

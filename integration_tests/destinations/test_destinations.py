@@ -16,8 +16,8 @@ from airbyte.types import CONVERSION_MAP, SQLTypeConverter
 from sqlalchemy import TIMESTAMP
 
 from demo.pyairbyte import Connector, open_file
-from destinations import postgresql
-from integration_tests.sandbox.process import Sandbox, running
+from integration_tests.destinations import postgresql
+from sandbox.process import Sandbox, running
 
 SMS = 3_000
 LOOKBACK_DAYS = 3

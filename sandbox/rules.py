@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from integration_tests.sandbox.account import DAY, last_digits, wall_seconds
+from sandbox.account import DAY, last_digits, wall_seconds
 
 MAX_NUMBERS = 10_000
 NUMBER_DIGITS = 10  # with the area or operator code

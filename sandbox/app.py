@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from integration_tests.sandbox import faults
-from integration_tests.sandbox.account import (
+from sandbox import faults
+from sandbox.account import (
     Account,
     Clock,
     Making,
@@ -22,8 +22,8 @@ from integration_tests.sandbox.account import (
     Writer,
     wall_text,
 )
-from integration_tests.sandbox.home import home_page
-from integration_tests.sandbox.rules import (
+from sandbox.home import home_page
+from sandbox.rules import (
     NO_RIGHT,
     OUT_OF_POINTS,
     Question,
@@ -33,7 +33,7 @@ from integration_tests.sandbox.rules import (
     message,
     read_question,
 )
-from integration_tests.sandbox.wire import Wire
+from sandbox.wire import Wire
 
 PATH = "/lead-service/v1/api/sms-to-clients/result"
 TOKEN = "sandbox-token-5f0c1d7e9a3b"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 _TIMEOUT = 60  # seconds
 
 
@@ -74,9 +74,9 @@ class Sandbox:
 
 @contextmanager
 def running(*args: str) -> Iterator[Sandbox]:
-    """Run `python -m integration_tests.sandbox` with these options on a free port."""
+    """Run `python -m sandbox` with these options on a free port."""
     # A port among the options comes later, and so prevails.
-    command = [sys.executable, "-m", "integration_tests.sandbox", "--port", "0", *args]
+    command = [sys.executable, "-m", "sandbox", "--port", "0", *args]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield _started(process)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from integration_tests.sandbox.texts import FINAL, PASSED_ON, QUEUED, TEMPLATES, UNANSWERED
-from integration_tests.sandbox.wire import Wire
+from sandbox.texts import FINAL, PASSED_ON, QUEUED, TEMPLATES, UNANSWERED
+from sandbox.wire import Wire
 
 DAY = 86_400
 QUARTER = 900

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from integration_tests.sandbox.process import Sandbox, running
+from sandbox.process import Sandbox, running
 from source_calltouch_sms.config import SPEC
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "localhost/source-calltouch-sms:test"
 METADATA: dict[str, Any] = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
 STREAM = "sms_messages"
@@ -83,7 +83,7 @@ Image = Docker | Buildah
 @contextmanager
 def built(files: Path) -> Iterator[Image]:
     """Yield the image as the engine runs it that has built it."""
-    engine, *storage = out(ROOT / "image/engine.sh").split()
+    engine, *storage = out(ROOT / "integration_tests/image/engine.sh").split()
     if engine == "docker":
         yield Docker(files)
         return

@@ -1,4 +1,4 @@
-"""The command line: `python -m integration_tests.sandbox --port 8077 --sms 25000`."""
+"""The command line: `python -m sandbox --port 8077 --sms 25000`."""
 
 import argparse
 import asyncio
@@ -12,9 +12,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from integration_tests.sandbox.account import Making
-from integration_tests.sandbox.app import PATH, SITE_ID, TOKEN, Calltouch, Options
-from integration_tests.sandbox.faults import Plan, read_plan
+from sandbox.account import Making
+from sandbox.app import PATH, SITE_ID, TOKEN, Calltouch, Options
+from sandbox.faults import Plan, read_plan
 
 
 class Protocol(H11Protocol):
@@ -66,7 +66,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m integration_tests.sandbox",
+        prog="python -m sandbox",
         description="A Calltouch to run on your own machine: its SMS-statistics method.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -1,8 +1,8 @@
 """A Calltouch to run on your own machine: the SMS-statistics method, as its page documents it.
 
-Start it with ``python -m integration_tests.sandbox --port 8077 --sms 25000`` (``--help`` lists the
+Start it with ``python -m sandbox --port 8077 --sms 25000`` (``--help`` lists the
 options), open the URL it prints, and give the connector the config.json that the page shows. Tests
-and the demo start it with ``integration_tests.sandbox.process.running``.
+and the demo start it with ``sandbox.process.running``.
 
 Beside the method there are control calls. They need no token, count to no limit and to no number:
 
