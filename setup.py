@@ -17,12 +17,12 @@ setup(
     package_data={"source_calltouch_sms": ["spec.json", "schemas/*.json", "py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
-        "airbyte-cdk>=7.39,<8",
+        "airbyte-cdk>=7.39,<7.40",
+        "airbyte-protocol-models-dataclasses>=0.17,<0.18",
         "jsonschema>=4.17,<5",
         "orjson>=3.10,<4",
         "pendulum>=3.0,<4",
         "requests>=2.32,<3",
-        "tenacity>=9.0,<10",
     ],
     extras_require={
         "tests": [

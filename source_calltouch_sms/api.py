@@ -5,6 +5,7 @@ Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-
 
 import json
 import math
+import re
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -25,16 +26,22 @@ NO_ACCESS: Final = "не имеет доступа"
 MISSING_FIELD: Final = "не указано обязательное поле"
 SYNTAX_ERROR_CODE: Final = 1
 
+MAX_NUMBERS: Final = 10_000
+"""How many `phoneNumbers` one request takes."""
+
 LARGE: Final = 100_000
-"""Bytes from which on it costs to decode a body only to see what it is."""
+"""Larger bodies, in bytes, are not decoded just to classify them."""
 LONGEST_NAME: Final = 40
+
+_TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,12})')
+_DAY_FIRST: Final = re.compile(r"(\d\d)[-.](\d\d)[-.](\d{4}) (\d\d:\d\d:\d\d)", re.ASCII)
+_YEAR_FIRST: Final = re.compile(r"(\d{4})[-.](\d\d)[-.](\d\d) (\d\d:\d\d:\d\d)", re.ASCII)
 
 
 class Page(NamedTuple):
-    """One page: `totalCountSms` of the whole selection, `pageOfResult` as told, the SMS."""
+    """One page: `totalCountSms` of the whole selection, and the page's SMS."""
 
     total: int
-    number: int | None
     rows: list[dict[str, Any]]
 
 
@@ -92,18 +99,35 @@ def wire_time(wall: datetime) -> str:
 
 
 def read_wire_time(text: str) -> datetime:
-    """Read what `wire_time` wrote."""
-    return datetime.strptime(text, "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - wall times have no zone
+    """Read a wall time in any documented format: `-` or `.` between the parts, a space after them.
 
-
-def page_count(total: int, page_size: int) -> int:
-    """How many pages hold `total` SMS; 1 where there are none."""
-    return max(1, math.ceil(total / page_size)) if page_size else 1
+    Raises:
+        ValueError: it is none.
+    """
+    if parts := _DAY_FIRST.fullmatch(text):
+        day, month, year, clock = parts.groups()
+    elif parts := _YEAR_FIRST.fullmatch(text):
+        year, month, day, clock = parts.groups()
+    else:
+        raise ValueError(text)
+    return datetime.fromisoformat(f"{year}-{month}-{day} {clock}")
 
 
 def seems_page(body: bytes) -> bool:
     """Tell without decoding whether a large body is a page: it holds SMS, and its end is there."""
     return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and body.endswith(b"}}")
+
+
+def seen_pages(body: bytes, most: int) -> int:
+    """Tell without decoding how many pages the selection of a first page has.
+
+    It is 0 where there are more than `most` SMS, and 1 where the body does not tell.
+    """
+    found = _TOTAL.search(body[:LARGE]) or _TOTAL.search(body[-LARGE:])
+    total, rows = int(found[1]) if found else 0, body.count(b'"dateSent"')
+    if total > max(most, rows):
+        return 0
+    return math.ceil(total / rows) if rows else 1
 
 
 def read_page(body: bytes) -> Page:
@@ -115,17 +139,17 @@ def read_page(body: bytes) -> Page:
     document = _decode(body)
     data = document.get("data") if isinstance(document, dict) else None
     if data == [] and isinstance(data, list):
-        return Page(0, None, [])
+        return Page(0, [])
     if not isinstance(data, dict) or "totalCountSms" not in data:
         raise _read_error(document, data)
-    total, number, rows = (data.get(k) for k in ("totalCountSms", "pageOfResult", "smsDetails"))
+    total, rows = data["totalCountSms"], data.get("smsDetails") or []
+    if isinstance(total, str) and total.isascii() and total.isdigit():
+        total = int(total)
     if type(total) is not int or total < 0:
         raise Undocumented(_shape(document))
-    if not rows and total == 0:
-        return Page(0, None, [])
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
         raise Undocumented(_shape(document))
-    return Page(total, number if type(number) is int else None, rows)
+    return Page(total, rows)
 
 
 def _decode(body: bytes) -> Any:

@@ -1,169 +1,223 @@
-"""Calls in flight: answers fetched before they are due, in order of need."""
+"""Requests in flight: answers fetched before they are due, in order of need, bounded in bytes.
 
+Threads: the reader (the CDK's main thread) says which windows are to be read, takes the answers one
+by one and decodes them. Each request is a thread of its own, from the gate of `pace.py` through the
+CDK's tries to its answer or error. One new request at a time stands at the gate, and the next is
+chosen when it has passed, so that requests are made in order of need. `_changed` guards all state.
+"""
+
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
-from itertools import takewhile
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import requests
 
 from source_calltouch_sms import api
-from source_calltouch_sms.windows import Window, cut
+from source_calltouch_sms.errors import transient_error
+from source_calltouch_sms.pace import Pace
+from source_calltouch_sms.windows import WINDOW_SMS, Window
 
-PAGES_AHEAD: Final = 12
-"""Answers fetched or on their way and not yet taken; each holds 2 to 5 MB, undecoded."""
-FIRST_PAGES_AHEAD: Final = 5
-"""First pages asked for where no other page is known: enough to fly together, and not in the way
-of the pages that they tell of."""
-PAGES_KNOWN: Final = 8
-"""Pages known and not yet asked for, with which the next window's first page goes before them: it
-tells what to ask for after them."""
+SPARE: Final = 3
+"""Answers asked for beyond those that the latency needs, so that the reader never waits for one."""
+MOST_REQUESTS: Final = 40
+"""However slow the answers are."""
+HELD_BYTES: Final = 160_000_000
+"""Of answers held and on their way, by the mean size seen."""
+ANSWER_SECONDS: Final = 300
+"""From when a request is made, for its whole answer: a server that drips never times out."""
 FAREWELL_SECONDS: Final = 5
-THREAD_NAME: Final = "calltouch-call"
+NEWS: Final = 0.2
+"""The weight of the newest answer in means of size, latency and pages."""
 
-Fetch = Callable[[Window, int], requests.Response]
 
+class Ask(NamedTuple):
+    """What one request asks for: a page of a window, of certain phone numbers if some are named."""
 
-@dataclass(eq=False)
-class _Call:
     window: Window
-    page: int
-    may_be_cut: bool = True
-    planned: bool = False
-    """Whether what its first page tells has become calls."""
-    answer: "Future[requests.Response] | None" = None
+    page: int = 1
+    numbers: tuple[str, ...] = ()
+
+
+Fetch = Callable[[Ask], requests.Response]
+
+
+class _Request(threading.Thread):
+    """One request. No executor: it joins its threads when the process ends, so that a server that
+    takes a request and says nothing would hold a Ctrl-C for two minutes.
+    """  # noqa: D205
+
+    def __init__(self, ask: Ask, ahead: "Lookahead") -> None:
+        super().__init__(name=f"calltouch {ask.window} page {ask.page}", daemon=True)
+        self.ask = ask
+        self.made_at = self.ended_at = math.inf
+        self.response: requests.Response | None = None
+        self.error: Exception | None = None
+        self._ahead = ahead
+
+    def run(self) -> None:
+        self._ahead.fetch(self)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_at < math.inf
 
 
 class Lookahead:
-    """Fetches the pages of windows, several at a time, and hands them out one by one.
+    """Fetches the pages of windows, several at a time, and hands them out one by one."""
 
-    A range of time is asked for its first page; the total in it says whether the range is one
-    window, whose other pages are then fetched, or is cut into parts that are asked the same way.
-    One new call at a time stands at the budget, and the next is chosen when it is let through, so
-    that calls are made in order of need. An error surfaces where its page is due.
-    """
-
-    def __init__(self, fetch: Fetch, whole_range: Window, stopping: threading.Event) -> None:
-        self.total = 0
-        """How many SMS the range holds, once its first page has come."""
+    def __init__(self, fetch: Fetch, pace: Pace) -> None:
+        self.served = 0
+        """How many answers came, each of which has cost points."""
         self._fetch = fetch
-        self._stopping = stopping
-        self._calls = [_Call(whole_range, 1)]
-        self._lock = threading.RLock()
-        self._came = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._at_the_budget: threading.Thread | None = None
+        self._pace = pace
+        pace.on_pass = self._passed
+        self._changed = threading.Condition()
+        self._windows: list[Window] = []
+        self._most = 0
+        self._due: Ask | None = None
+        self._taken: Ask | None = None
+        self._due_since = 0.0
+        self._too_slow: set[Ask] = set()
+        self._requests: dict[Ask, _Request] = {}
+        """Those made for answers not yet taken."""
+        self._pages: dict[Window, int] = {}
+        self._at_gate: _Request | None = None
+        self._mean_bytes = self._mean_seconds = 0.0
+        self._mean_pages = WINDOW_SMS / api.PAGE_SIZE
+        self._left = False
 
-    def windows(self) -> Iterator[Window]:
-        """Yield the windows of the range, oldest first, as far as it takes to know the next."""
-        current: Window | None = None
-        while True:
-            self._calls = [c for c in self._calls if c.window != current]
-            if not self._calls or self._stopping.is_set():
-                return
-            self._await_first()
-            current = self._calls[0].window
-            yield current
+    def plan(self, windows: Sequence[Window], most: int) -> None:
+        """Say what is to be read, first things first; a window of over `most` SMS is not paged."""
+        with self._changed:
+            self._windows, self._most = list(windows), most
+            kept = set(windows)
+            self._requests = {a: r for a, r in self._requests.items() if a.window in kept}
+            self._pages = {w: n if most else 1 for w, n in self._pages.items() if w in kept}
+            self._mean_pages = self._mean_pages if most else 1.0
+            self._start()
 
-    def take(self, window: Window, page: int) -> requests.Response:
-        """Return the answer for a page; for page 1 again, the window is asked anew.
+    def take(self, ask: Ask, seconds: float) -> requests.Response | None:
+        """Return an answer, once: who takes it again has it asked for anew. None: not yet there.
 
         Raises:
-            Exception: what the call for this page raised.
+            Exception: why there is none.
         """
-        if not self._calls or (self._calls[0].window, self._calls[0].page) != (window, page):
-            rest = [call for call in self._calls if call.window != window]
-            self._calls = [_Call(window, page, may_be_cut=False), *rest]
-        answer = self._await_first()
-        self._calls = self._calls[1:]
-        self._start()
-        return answer.result()
-
-    def let_through(self) -> None:
-        """Choose the next call; told in the thread of a call that the budget has let through."""
-        with self._lock:
-            if threading.current_thread() is self._at_the_budget:
-                self._at_the_budget = None
-                self._start()
+        with self._changed:
+            if ask != self._due:
+                self._due, self._due_since = ask, time.monotonic()
+            self._start()
+            self._changed.wait_for(lambda: self._is_there(ask), seconds)
+            if not self._is_there(ask):
+                self._give_up_if_slow(ask)
+                return None
+            request = self._requests.pop(ask)
+            if request.error:
+                if request.ended_at < self._due_since:
+                    return None  # it failed while nobody waited for it, and may succeed now
+                raise request.error
+            self._due, self._taken = None, ask
+            # What failed before this answer came may succeed after it.
+            self._requests = {a: r for a, r in self._requests.items() if not r.error}
+            self._start()
+            return request.response
 
     def close(self) -> None:
-        """Stop all calls; one that the network holds is left to its timeout after a few seconds."""
-        self._stopping.set()
-        with self._lock:
-            self._calls = []
+        """Stop; a request that the network holds is left to its timeout after a few seconds."""
+        self._pace.leave()
+        with self._changed:
+            self._left = True
+            self._windows, running = [], list(self._requests.values())
         deadline = time.monotonic() + FAREWELL_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for request in running:
+            request.join(max(0.0, deadline - time.monotonic()))
 
-    def _await_first(self) -> "Future[requests.Response]":
-        while True:
-            self._came.clear()
-            self._calls = [planned for call in self._calls for planned in self._plan(call)]
-            self._start()
-            first = self._calls[0]
-            if first.answer and first.answer.done() and (first.planned or first.page > 1):
-                return first.answer
-            self._came.wait()
-
-    def _plan(self, call: _Call) -> list[_Call]:
-        """Return what a first page makes of its call: the calls for all pages, or for all parts."""
-        if call.page > 1 or call.planned or not call.answer or not call.answer.done():
-            return [call]
-        call.planned = True
-        if call.answer.exception():
-            return [call]
+    def fetch(self, request: _Request) -> None:
+        """Make a request, in its own thread."""
         try:
-            page = api.read_page(call.answer.result().content)
-        except api.Answer:
-            return [call]
-        self.total = self.total or page.total
-        parts = cut(call.window, page.total) if call.may_be_cut else []
-        if len(parts) > 1:
-            return [_Call(part, 1) for part in parts]
-        last = api.page_count(page.total, len(page.rows))
-        return [call, *(_Call(call.window, number) for number in range(2, last + 1))]
+            request.response = self._fetch(request.ask)
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is due
+            request.error = error
+        with self._changed:
+            request.ended_at = time.monotonic()
+            if request.response:
+                self._learn(request, request.response)
+            if request is self._at_gate:  # it failed before it had passed
+                self._at_gate = None
+            self._start()
+            self._changed.notify_all()
+
+    def _passed(self) -> None:
+        """Choose the next request; told in the thread of one that has passed the gate."""
+        request = threading.current_thread()
+        if isinstance(request, _Request):
+            with self._changed:
+                request.made_at = time.monotonic()
+                if request is self._at_gate:
+                    self._at_gate = None
+                    self._start()
+
+    def _learn(self, request: _Request, response: requests.Response) -> None:
+        self.served += 1
+        ask, size = request.ask, len(response.content)
+        self._mean_bytes += NEWS * (size - self._mean_bytes) if self._mean_bytes else size
+        latency = request.ended_at - request.made_at
+        self._mean_seconds += NEWS * (latency - self._mean_seconds)
+        if ask.page == 1 and not ask.numbers:
+            pages = self._pages[ask.window] = api.seen_pages(response.content, self._most)
+            if pages:
+                self._mean_pages += NEWS * (pages - self._mean_pages)
+
+    def _is_there(self, ask: Ask) -> bool:
+        return ask in self._requests and self._requests[ask].has_ended
+
+    def _give_up_if_slow(self, ask: Ask) -> None:
+        """Leave a request to itself whose answer takes too long, and have it made once more."""
+        request = self._requests.get(ask)
+        if request and time.monotonic() - request.made_at > ANSWER_SECONDS:
+            del self._requests[ask]
+            if ask in self._too_slow:
+                raise transient_error(
+                    "Calltouch did not send a whole answer within "
+                    f"{ANSWER_SECONDS} s, twice in a row. Try again later."
+                )
+            self._too_slow.add(ask)
 
     def _start(self) -> None:
-        with self._lock:
-            call = None if self._at_the_budget else self._next()
-            if call is None:
-                return
-            answer: Future[requests.Response] = Future()
-            # No executor: it joins its threads when the process ends, so that a server that takes
-            # a call and says nothing would hold a Ctrl-C for two minutes.
-            thread = threading.Thread(
-                target=self._run, args=(call, answer), name=THREAD_NAME, daemon=True
-            )
-            thread.start()
-            call.answer = answer
-            self._at_the_budget = thread
-            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
+        """Make the request that is needed most, if one is and none stands at the gate."""
+        if self._left or self._at_gate:
+            return
+        ask = self._next()
+        if ask:
+            request = self._requests[ask] = self._at_gate = _Request(ask, self)
+            request.start()
 
-    def _next(self) -> _Call | None:
-        """Return the call that is needed most; None where all are made, or enough is held."""
-        calls = self._calls
-        asked = [call for call in calls if call.answer]
-        unasked = [call for call in calls if not call.answer]
-        if not unasked or unasked[0] is calls[0]:
-            return unasked[0] if unasked else None
-        if len(asked) >= PAGES_AHEAD:
+    def _next(self) -> Ask | None:
+        if self._due and self._due not in self._requests:
+            return self._due
+        flying = [r.made_at for r in self._requests.values() if not r.has_ended]
+        longest = time.monotonic() - min(flying, default=math.inf)
+        needed = SPARE + math.ceil(self._pace.rate * max(self._mean_seconds, longest, 0.0))
+        needed = min(needed, MOST_REQUESTS)
+        held = len(self._requests)
+        if held >= needed or (held + 1) * self._mean_bytes > HELD_BYTES:
             return None
-        if unasked[0].page == 1:
-            firsts_before = sum(call.page == 1 for call in takewhile(lambda c: c.answer, calls))
-            return unasked[0] if firsts_before < FIRST_PAGES_AHEAD else None
-        firsts = [call for call in asked if call.page == 1]
-        if len(firsts) < FIRST_PAGES_AHEAD and all(call.planned for call in firsts):
-            soon = unasked[: PAGES_KNOWN + 1]
-            return next((call for call in soon if call.page == 1), unasked[0])
-        return unasked[0]
+        pages = self._unasked_pages()
+        known = [ask for _, ask in zip(range(needed), pages, strict=False)]
+        first = next((Ask(w) for w in self._windows if not self._is_known(w)), None)
+        # First pages go early, for they tell what to ask for; each promises as many as others had.
+        promised = sum(w not in self._pages and Ask(w) in self._requests for w in self._windows)
+        if first and len(known) + promised * self._mean_pages < needed:
+            return first
+        return known[0] if known else None
 
-    def _run(self, call: _Call, answer: "Future[requests.Response]") -> None:
-        try:
-            answer.set_result(self._fetch(call.window, call.page))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the page is due
-            answer.set_exception(error)
-        self._came.set()
-        self.let_through()  # where it failed before it was
+    def _is_known(self, window: Window) -> bool:
+        return window in self._pages or Ask(window) in self._requests
+
+    def _unasked_pages(self) -> Iterator[Ask]:
+        for window in self._windows:
+            taken = self._taken.page if self._taken and self._taken.window == window else 1
+            for page in range(taken + 1, self._pages.get(window, 1) + 1):
+                if Ask(window, page) not in self._requests:
+                    yield Ask(window, page)

@@ -1,7 +1,6 @@
 """A row of the API made a record: its time gets the account's zone, the SMS gets a key. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -49,46 +48,28 @@ def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
     return max(before - after, timedelta())
 
 
-class Ranks:
-    """How many times a row came, in this pass over a window and whether in an earlier one.
-
-    Two SMS can agree in number, second and text. A row's first appearance is a record at once; its
-    equals are records only when the window turns out whole, for in a pass during which SMS appeared
-    one SMS may come twice, on two pages.
-    """
-
-    def __init__(self) -> None:
-        self.emitted: set[str] = set()
-        self.seen: dict[str, int] = {}
-        self.equals: list[dict[str, Any]] = []
-        self.latest = ""
-
-    def start_pass(self) -> None:
-        """Begin again at the window's first page; what was emitted is not emitted again."""
-        self.emitted.update(self.seen)
-        self.seen = {}
-        self.equals = []
-
-
 class RecordMaker:
     """Makes records of rows, for one account."""
 
     def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
-        self.unreadable_dates = 0
         self._site_id = site_id
         self._zone = zone
         self._hours: dict[str, tuple[str, str]] = {}
 
-    def records(self, rows: Iterable[dict[str, Any]], ranks: Ranks) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a page as records, but for equals of earlier rows, kept in `ranks`.
+    def records(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make the rows of one answer records, in place, so that fields the API adds pass through.
 
-        The rows themselves become the records, so fields that the API adds pass through. The key is
-        a hash of site, number, time and text as the API gave them, and of the rank among equals:
-        neither the zone that is set nor a status that changes touches it.
+        The key is a hash of site, number, wall time and text, and of the rank among the answer's
+        rows that agree in these: neither the zone that is set, nor the way dates are written, nor a
+        status that changes touches it.
         """
-        site_id, hours, seen, emitted = self._site_id, self._hours, ranks.seen, ranks.emitted
-        latest, empty = ranks.latest, hashlib.blake2b(digest_size=DIGEST_BYTES)
+        site_id, hours, empty = (
+            self._site_id,
+            self._hours,
+            hashlib.blake2b(digest_size=DIGEST_BYTES),
+        )
         dumps = orjson.dumps
+        counts: dict[str, int] = {}
         for row in rows:
             try:
                 number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
@@ -102,43 +83,36 @@ class RecordMaker:
                 _make_texts(row)
                 number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
 
-            identity = dumps((site_id, number, sent, text))
-            digest = empty.copy()  # cheaper than a new one
-            digest.update(identity)
-            key = digest.hexdigest()
-            rank = seen.get(key, 0)
-            seen[key] = rank + 1
-
             hour, clock = (hours.get(sent[:13]), sent[13:]) if sent else (None, "")
             if hour and clock in _CLOCK_TAILS:
-                wall = hour[0] + clock
-                iso: str | None = wall + hour[1]
+                wall: str | None = hour[0] + clock
+                iso: str | None = f"{wall}{hour[1]}"
             else:
                 wall, iso = self._read_date(sent)
-            if wall > latest:
-                latest = ranks.latest = wall
 
-            row["siteId"] = site_id
-            row["dateSent"] = iso
+            digest = empty.copy()  # cheaper than a new one
+            digest.update(dumps((site_id, number, wall or sent, text)))
+            key = digest.hexdigest()
+            rank = counts.get(key, 0)
+            counts[key] = rank + 1
             if rank:
                 digest.update(b"%d" % rank)
-                row["smsKey"] = digest.hexdigest()
-                ranks.equals.append(row)
-            elif key not in emitted:
-                row["smsKey"] = key
-                yield row
+                key = digest.hexdigest()
+            row["siteId"] = site_id
+            row["dateSent"] = iso
+            row["smsKey"] = key
+        return rows
 
-    def _read_date(self, sent: str | None) -> tuple[str, str | None]:
-        """Read a time the long way: its wall time and its zoned form, or "" and None if it is none.
+    def _read_date(self, sent: str | None) -> tuple[str | None, str | None]:
+        """Read a time the long way: its wall time and its zoned form, None if it is none.
 
         The offset of a zone is the same for a whole hour, save a few hours in a few zones, so it is
         remembered by hour.
         """
         try:
-            wall = read_wire_time((sent or "").replace(".", "-"))
+            wall = read_wire_time(sent or "")
         except ValueError:
-            self.unreadable_dates += 1
-            return "", None
+            return None, None
         hour = wall.replace(minute=0, second=0)
         first, last = (zoned(hour + timedelta(seconds=s), self._zone) for s in (0, 3599))
         if sent and len(sent) == len("01-04-2024 15:05:32") and first[19:] == last[19:]:

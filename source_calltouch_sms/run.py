@@ -1,28 +1,20 @@
 """The entry point: `spec`, `check`, `discover`, `read`."""
 
-import ctypes
 import gc
+import signal
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import requests
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import AirbyteMessage, ConnectorSpecification, Type
-from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
+from airbyte_cdk.models import ConnectorSpecification
 from airbyte_cdk.sources.utils.schema_helpers import split_config
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
 
-STREAM: Final = HashableStreamDescriptor(name="sms_messages")
-RECORD: Final = '{"type":"RECORD"'
-LINES_AT_ONCE: Final = 100
-"""Records that are written together; a checkpoint, as any other message, is not held back."""
-M_ARENA_MAX: Final = -8
-"""The number of mallopt(3) for how many heaps there may be."""
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Entrypoint(AirbyteEntrypoint):
@@ -31,17 +23,6 @@ class Entrypoint(AirbyteEntrypoint):
     The CDK validates a config before `check` by jsonschema, whose messages do not name the setting
     and quote its value, phone numbers too.
     """
-
-    @staticmethod
-    def handle_record_counts(
-        message: AirbyteMessage,
-        stream_message_count: defaultdict[HashableStreamDescriptor, float],
-    ) -> AirbyteMessage:
-        """Count a record under the one stream's descriptor, which the CDK makes anew for each."""
-        if message.type is not Type.RECORD:
-            return AirbyteEntrypoint.handle_record_counts(message, stream_message_count)
-        stream_message_count[STREAM] += 1.0
-        return message
 
     @staticmethod
     def validate_connection(
@@ -54,37 +35,13 @@ class Entrypoint(AirbyteEntrypoint):
 
 def run() -> None:
     """Run the command that the process was started with; messages go to stdout."""
+    # As process 1 of a container a process without a handler of its own is not ended by SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     entrypoint = Entrypoint(SourceCalltouchSms())
     arguments = entrypoint.parse_args(sys.argv[1:])
-    _tune()
-    lines: list[str] = []
-    try:
-        for line in entrypoint.run(arguments):
-            lines.append(line)
-            if len(lines) == LINES_AT_ONCE or not line.startswith(RECORD):
-                _write(lines)
-    finally:
-        _write(lines)
-
-
-def _write(lines: list[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    lines.clear()  # first, lest what an interrupt cuts off be written again
-    with PRINT_BUFFER.lock:  # logs are written to the same stream, from other threads too
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-
-def _tune() -> None:
-    """Fit the process to records by the million, in answers of megabytes."""
     # Records hold no cycles, but by their number they would have the collector walk the CDK's heap
     # again and again: a fifth of all CPU.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    # By default 10 kB, and each piece waits for the interpreter's lock: a twentieth of all CPU.
-    requests.models.CONTENT_CHUNK_SIZE = 1 << 20
-    # glibc gives threads heaps of their own, which keep what a call once took: 90 MB in all.
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has neither
-        if mallopt:
-            mallopt(M_ARENA_MAX, 1)
+    with PRINT_BUFFER:  # as in the CDK's `launch`, which takes no entry point but its own
+        for message in entrypoint.run(arguments):
+            print(f"{message}\n", end="")  # noqa: T201

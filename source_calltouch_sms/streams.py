@@ -1,53 +1,76 @@
-"""The stream `sms_messages`: the request, the pages, the cursor, in the CDK's words."""
+"""The stream `sms_messages`: the request, the answer, the cursor, and how windows are read."""
 
-import threading
+import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pendulum
 import requests
 from airbyte_cdk.models import (
-    AirbyteEstimateTraceMessage,
     AirbyteMessage,
     AirbyteRecordMessage,
-    AirbyteTraceMessage,
-    EstimateType,
+    AirbyteStreamStatus,
+    AirbyteStreamStatusReason,
+    AirbyteStreamStatusReasonType,
+    StreamDescriptor,
     SyncMode,
-    TraceType,
     Type,
 )
 from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.sources.streams.http import HttpStream
+from airbyte_cdk.sources.streams.http.request_window_split_exception import (
+    RequestWindowSplitRequiredException,
+)
+from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
+from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
 from source_calltouch_sms import api
-from source_calltouch_sms.config import Config
-from source_calltouch_sms.errors import config_error, transient_error
-from source_calltouch_sms.lookahead import Lookahead
-from source_calltouch_sms.policy import (
+from source_calltouch_sms.answers import (
     CHECK_PATIENCE_SECONDS,
     CONNECT_SECONDS,
-    PATIENCE_SECONDS,
     READ_SECONDS,
-    CallBudget,
+    CalltouchBackoffStrategy,
     CalltouchErrorHandler,
-    retrying,
+    RefusedError,
 )
-from source_calltouch_sms.records import Ranks, RecordMaker, earliest, overlap_after, wall_time
-from source_calltouch_sms.windows import SECOND, Reading, Window
+from source_calltouch_sms.config import Config
+from source_calltouch_sms.cursor import range_to_read, read_cursor
+from source_calltouch_sms.errors import transient_error
+from source_calltouch_sms.lookahead import Ask, Lookahead
+from source_calltouch_sms.pace import Pace
+from source_calltouch_sms.records import RecordMaker, earliest, wall_time
+from source_calltouch_sms.windows import (
+    ANSWER_SHARE,
+    KNOWN_SHARE,
+    MAX_WINDOW_SMS,
+    WINDOW_SHARE,
+    WINDOW_SMS,
+    Reading,
+    Window,
+    cut,
+    cut_by_times,
+)
 
-PASSES: Final = 3
-"""How often a window is read before it is taken as incomplete."""
+LAG: Final = timedelta(minutes=1)
+"""How far "now" lies back: clocks differ, and the newest seconds are still being written."""
+IDLE_PASSES: Final = 3
+"""After how many passes in a row without anything new a window is taken as incomplete."""
 PAUSE_SECONDS: Final = 2
-MAX_BACK_DAYS: Final = 400
+WAKE_SECONDS: Final = 0.5
+"""How often a wait looks up, to tell of it."""
+NUMBERS_AT_ONCE: Final = api.MAX_NUMBERS // 2
+"""So that their SMS fit one answer."""
+
+Messages = Generator[AirbyteMessage, None, None]
 
 
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is a window of time, asked for by `dateFrom` and `dateTo`; the state is the latest
-    `dateSent` of the windows that were read whole.
+    A slice is what is still to be read, from its `dateFrom` to its `dateTo`; of it one window is
+    read up to the next checkpoint. The state is the latest `dateSent` of the windows read whole.
     """
 
     primary_key = "smsKey"
@@ -56,15 +79,18 @@ class SmsMessages(HttpStream):
 
     def __init__(self, config: Config, now: datetime | None = None) -> None:
         self._config = config
-        self._now = wall_time(now or pendulum.now(), config.zone)
-        self._stopping = threading.Event()
-        self._budget = CallBudget(self._stopping)
-        super().__init__(api_budget=self._budget)
+        self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
+        self._pace = Pace()
+        self._error_handler = CalltouchErrorHandler(self._pace, config.phone_numbers)
+        super().__init__(api_budget=self._pace)
+        # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
+        self.logger.setLevel(logging.INFO)
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
         self._cursor: datetime | None = None
+        self._windows: list[Window] = []
 
-    # The request, as on the API's page.
+    # The request, as in Calltouch's documentation.
 
     @property
     def url_base(self) -> str:
@@ -86,18 +112,22 @@ class SmsMessages(HttpStream):
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """The range; the numbers, if some are set; the page, from the second one on."""
-        body = {**(stream_slice or {}), **(next_page_token or {})}
+        body = dict(stream_slice or {})
         if self._config.phone_numbers:
-            body["phoneNumbers"] = list(self._config.phone_numbers)
-        return body
+            body.setdefault("phoneNumbers", list(self._config.phone_numbers))
+        return {**body, **(next_page_token or {})}
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Timeouts, for the CDK sets none; no redirects, for they would carry the token along."""
         return {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
-        """What to do about an answer: see `policy.py`."""
-        return CalltouchErrorHandler(self._config.phone_numbers)
+        """What an answer means: see `answers.py`."""
+        return self._error_handler
+
+    def get_backoff_strategy(self) -> CalltouchBackoffStrategy:
+        """How long to wait before the next try."""
+        return CalltouchBackoffStrategy()
 
     # The answer.
 
@@ -109,25 +139,23 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Iterable[dict[str, Any]]:
-        """Yield the page's records.
+        """Return the page's records that are new in the window.
 
         Raises:
-            AirbyteTracedException: the body is no page, though it seemed one when it came.
+            Answer: the body is no page, though it seemed one when it came.
         """
-        try:
-            page = api.read_page(response.content)
-        except api.Answer as answer:
-            raise self.get_error_handler().explain(answer, response) from None
-        # Responses are parts of reference cycles and stay long after: without their bodies.
-        response._content = b""  # noqa: SLF001
-        self._reading.add(page)
-        self._emitted_at = time.time_ns() // 1_000_000
-        return self._maker.records(page.rows, self._ranks)
+        page = api.read_page(response.content)
+        by_numbers = "phoneNumbers" in (stream_slice or {})
+        if self._reading.window.seconds == 1 and not by_numbers:
+            self._second += [dict(row) for row in page.rows]
+        records = self._maker.records(page.rows)
+        if by_numbers:
+            return self._reading.add_snapshot(records) if len(records) == page.total else []
+        return self._reading.add(page.total, records)
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
-        """The number of the next page, as long as this pass over the window can be whole."""
-        page = self._reading.next_page
-        return {"pageOfResult": page} if page else None
+        """Return the next page's number, as long as the pages so far fit together."""
+        return {"pageOfResult": self._reading.pages + 1} if self._reading.goes_on else None
 
     # The cursor.
 
@@ -139,7 +167,7 @@ class SmsMessages(HttpStream):
     @state.setter
     def state(self, value: MutableMapping[str, Any]) -> None:
         self._state = value
-        self._cursor = _read_cursor(value.get(self.cursor_field), self._config.zone)
+        self._cursor = read_cursor(value, self._config.zone)
 
     def stream_slices(
         self,
@@ -148,36 +176,23 @@ class SmsMessages(HttpStream):
         cursor_field: list[str] | None = None,
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterable[Mapping[str, Any]]:
-        """Yield the windows, oldest first, each as soon as its first page tells that it is one."""
-        whole_range = self._whole_range(sync_mode)
+        """Yield what is still to be read, as long as there is something."""
+        whole_range = range_to_read(self._config, self._cursor, self._now, sync_mode)
         if not whole_range:
             self.logger.info("There is nothing to read: the range ends before it begins.")
             return
-        self._stopping.clear()
-        self._left_off = False
-        lookahead = self._lookahead = Lookahead(self._fetch, whole_range, self._stopping)
-        self._budget.let_through = lookahead.let_through
-        self._started, self._windows, self._records = time.monotonic(), 0, 0
+        self._windows = [whole_range]
+        self._ahead = Lookahead(self._fetch, self._pace)
+        self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
+        self._emitted, self._emitted_until = set[str](), whole_range.start
+        self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
+        self._told_limited = False
+        self._second: list[dict[str, Any]] = []
         try:
-            for window in lookahead.windows():
-                yield _slice(window)
-                if self._left_off:  # the CDK's record limit leaves a window, yet asks for the next
-                    return
+            while self._windows:
+                yield _slice(Window(self._windows[0].start, whole_range.end))
         finally:
-            lookahead.close()
-            self._log_summary()
-
-    def _whole_range(self, sync_mode: SyncMode) -> Window | None:
-        """From the start date, or the cursor less the lookback, to now or the end date."""
-        start, end = self._config.start, min(self._config.end or self._now, self._now)
-        if self._cursor:
-            if self._cursor > self._now:
-                return None
-            # A full refresh has a state only in its second attempt, which goes on after the first.
-            back = -SECOND if sync_mode == SyncMode.full_refresh else self._config.lookback
-            back += overlap_after(self._cursor, self._config.zone)
-            start = max(start, self._cursor - back)
-        return Window(start, end) if start <= end else None
+            self._ahead.close()
 
     def read_records(
         self,
@@ -186,146 +201,217 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterator[StreamData]:
-        """Yield a window's records: read it until a pass over its pages is whole.
+        """Yield the records of the first window; where it cannot be read whole, of its first part.
 
         Raises:
-            AirbyteTracedException: a call failed for good, or no pass was whole.
+            AirbyteTracedException: a request failed for good, or a window is not whole.
         """
-        window, started = _window(stream_slice or {}), time.monotonic()
-        self._stopping.clear()
-        self._left_off = True
-        self._ranks = Ranks()
         try:
-            if not self._windows and self._lookahead.total:
-                yield self._estimate()
-            for attempt in range(1, PASSES + 1):
-                if attempt > 1:
-                    self._stopping.wait(PAUSE_SECONDS)
-                    self._ranks.start_pass()
-                self._reading = Reading(thorough=attempt == PASSES)
-                records = super().read_records(sync_mode, cursor_field, stream_slice, stream_state)
-                yield from map(self._message, records)
-                if self._reading.whole:
-                    break
-                self._tell_incomplete(window, last=attempt == PASSES)
-            yield from map(self._message, self._ranks.equals)
+            while self._windows:
+                window, started = self._windows[0], time.monotonic()
+                self._ahead.plan(self._windows, MAX_WINDOW_SMS if self._paged else 0)
+                parts = yield from self._read(window)
+                self._windows[:1] = parts
+                if not parts:
+                    self._move_cursor(window)
+                    self._windows_read += 1
+                    self.logger.info(
+                        f"{window}: {self._reading.total} SMS on {self._reading.pages} pages, "
+                        f"{time.monotonic() - started:.1f} s"
+                    )
+                    return
         except BaseException:  # also when the reader just leaves
-            self._lookahead.close()
+            self._windows = []
             raise
-        self._left_off = False
-        self._windows += 1
-        self._records += self._reading.rows
-        self._move_cursor(window)
-        self.logger.info(
-            f"{window}: {self._reading.rows} SMS on {self._reading.pages} pages, "
-            f"{time.monotonic() - started:.1f} s"
+        finally:
+            if not self._windows:
+                self._ahead.close()
+                self._log_summary()
+
+    def _read(self, window: Window) -> Generator[AirbyteMessage, None, list[Window]]:
+        """Yield a window's records; return the windows to read in its place, none if it is whole.
+
+        It is replaced for three reasons: it holds too many SMS, Calltouch cannot answer so long a
+        range, or its pages do not fit together. What proves it whole: see `Reading`.
+        """
+        if window.start > self._emitted_until:
+            self._emitted = set()
+        most = MAX_WINDOW_SMS if self._paged else self._fits
+        reading = self._reading = Reading(window, most, self._emitted, paged=self._paged)
+        idle_passes, self._second = 0, []
+        while idle_passes < IDLE_PASSES:
+            keys_before, second_before, self._second = len(reading.keys), self._second, []
+            try:
+                yield from self._read_pass(window)
+            except RequestWindowSplitRequiredException:
+                return self._instead(window.parts(self._shorter(window)))
+            if reading.too_much:
+                share = WINDOW_SHARE * WINDOW_SMS if self._paged else ANSWER_SHARE * self._fits
+                return cut(window, reading.total, share)
+            if reading.whole:
+                return []
+            idle_passes = 0 if len(reading.keys) > keys_before else idle_passes + 1
+            if reading.is_doubtful and (idle_passes or not keys_before):
+                yield from self._read_twins(window, second_before)
+                if reading.whole:
+                    return []
+            if reading.pages > 1 or reading.spoiled:
+                self._paged = reading.paged = False
+                self._fits = reading.full_page or self._fits
+                if window.seconds > 1 and reading.total > self._fits:
+                    return self._instead(
+                        cut_by_times(window, reading.times, KNOWN_SHARE * self._fits)
+                    )
+            self._ahead.plan(self._windows, 0)
+            time.sleep(PAUSE_SECONDS)
+        self._tell_incomplete()
+        return []
+
+    def _read_pass(self, window: Window) -> Messages:
+        """Yield what is new on a window's pages, from the first one on."""
+        reading, damaged = self._reading, False
+        token: Mapping[str, Any] | None = {}
+        reading.start_pass()
+        while token is not None:
+            ask = Ask(window, reading.pages + 1)
+            try:
+                response = yield from self._await(ask)
+                records = self.parse_response(response, stream_slice=_slice(window))
+            except RefusedError:
+                if ask.page == 1:
+                    raise
+                reading.spoiled = True  # there is no such page any more: SMS have gone
+                return
+            except api.Answer as answer:
+                if damaged:
+                    raise self._error_handler.explain(answer, response) from None
+                damaged = True  # asked for once more
+                continue
+            token = self.next_page_token(response)
+            del response  # up to 60 MB, while its records are emitted
+            if ask.page == 1:
+                self._longest_answered = max(self._longest_answered, window.seconds)
+            yield from self._emit(records)
+
+    def _read_twins(self, window: Window, second_before: list[dict[str, Any]]) -> Messages:
+        """Yield the twins among rows that came on two pages, as far as that can be proved.
+
+        An answer of their own phone numbers is a snapshot. And where two passes over a second agree
+        row for row, the order is stable, so that no row came twice.
+        """
+        numbers = sorted(self._reading.doubtful_numbers)
+        for first in range(0, len(numbers), NUMBERS_AT_ONCE):
+            ask = Ask(window, numbers=tuple(numbers[first : first + NUMBERS_AT_ONCE]))
+            try:
+                response = yield from self._await(ask)
+                records = self.parse_response(response, stream_slice=_slice(window, ask.numbers))
+            except (RefusedError, RequestWindowSplitRequiredException, api.Answer):
+                break
+            yield from self._emit(records)
+        if second_before and _agree(self._second, second_before) and not self._reading.whole:
+            yield from self._emit(self._reading.add_snapshot(self._maker.records(self._second)))
+
+    def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
+        """Wait for an answer; say once, while it lasts, that 429 holds it up."""
+        while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
+            if self._pace.holds_up and not self._told_limited:
+                self._told_limited = True
+                yield self._limited_message()
+        return response
+
+    def _emit(self, records: Iterable[dict[str, Any]]) -> Messages:
+        """Yield records as messages: a mere record the CDK copies and looks over."""
+        now, name = time.time_ns() // 1_000_000, self.name
+        for record in records:
+            self._undated += record["dateSent"] is None
+            yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
+            self._records += 1
+            self._told_limited = False
+
+    def _limited_message(self) -> AirbyteMessage:
+        """The status that Airbyte's platform shows while a source waits because of 429."""
+        reset = time.time() + max(self._pace.closed_seconds, LAG.total_seconds())
+        reason = AirbyteStreamStatusReason(
+            type=AirbyteStreamStatusReasonType.RATE_LIMITED,
+            rate_limited=AirbyteStreamStatusRateLimitedReason(quota_reset=int(reset * 1000)),
+        )
+        stream = StreamDescriptor(name=self.name)
+        return as_airbyte_message(stream, AirbyteStreamStatus.RUNNING, [reason])
+
+    def _shorter(self, window: Window) -> int:
+        """Return the seconds of a range that Calltouch can answer, where it cannot answer this."""
+        proved = self._longest_answered
+        seconds = proved if 0 < proved < window.seconds else -(-window.seconds // 2)
+        self.logger.warning(
+            f"{window}: Calltouch does not answer. Asking for parts of {seconds / 86_400:.1f} days."
+        )
+        return seconds
+
+    def _instead(self, parts: list[Window]) -> list[Window]:
+        """Return a window's parts; what has been emitted of it is not emitted again."""
+        self._emitted |= self._reading.keys
+        self._emitted_until = max(self._emitted_until, parts[-1].end)
+        return parts
+
+    def _tell_incomplete(self) -> None:
+        reading = self._reading
+        fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
+        fault += f"returned {len(reading.keys)}, {IDLE_PASSES + 1} times in a row."
+        if not self._config.require_complete_windows:
+            self.logger.warning(f"{fault} Continuing, as set.")
+            return
+        raise transient_error(
+            f"{fault} Nothing is lost: the next sync begins before this range. If it persists, "
+            "report it to Calltouch, or switch off the setting Fail on incomplete data "
+            "(require_complete_windows)."
         )
 
-    def _message(self, record: Any) -> AirbyteMessage:
-        # The CDK makes it of a record too, but copies that and looks for a transformation.
-        message = AirbyteRecordMessage(self.name, record, self._emitted_at)
-        return AirbyteMessage(Type.RECORD, record=message)
+    def _move_cursor(self, window: Window) -> None:
+        latest = max(self._reading.times, default=None)
+        if latest is None:
+            return
+        sent = min(datetime.fromisoformat(latest), window.end)
+        state = {self.cursor_field: earliest(sent, self._config.zone)}
+        cursor = read_cursor(state, self._config.zone)
+        if cursor and (self._cursor is None or cursor > self._cursor):
+            self.state = state
+
+    # One request.
 
     def check(self) -> None:
-        """Make one call, over one second.
+        """Make one request, for one second.
 
         Raises:
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
-        first_second = Window(self._config.start, self._config.start)
-        retrying(self._budget, CHECK_PATIENCE_SECONDS)(self._call, first_second, 1)
+        self._error_handler.patience = CHECK_PATIENCE_SECONDS
+        second = min(self._config.start, self._now)
+        self._fetch(Ask(Window(second, second)))
 
-    def _fetch_next_page(
-        self,
-        stream_slice: Mapping[str, Any] | None = None,
-        stream_state: Mapping[str, Any] | None = None,
-        next_page_token: Mapping[str, Any] | None = None,
-    ) -> tuple[requests.PreparedRequest, requests.Response]:
-        """Hand the CDK's loop over pages what was fetched ahead."""
-        page = next_page_token["pageOfResult"] if next_page_token else 1
-        response = self._lookahead.take(_window(stream_slice or {}), page)
-        return response.request, response
-
-    def _fetch(self, window: Window, page: int) -> requests.Response:
-        response = retrying(self._budget, PATIENCE_SECONDS)(self._call, window, page)
-        self._budget.spend(api.POINTS_PER_CALL)
-        return response
-
-    def _call(self, window: Window, page: int) -> requests.Response:
-        token = {"pageOfResult": page} if page > 1 else None
-        return super()._fetch_next_page(_slice(window), next_page_token=token)[1]
-
-    def _tell_incomplete(self, window: Window, *, last: bool) -> None:
-        told, came = self._reading.total, self._reading.rows
-        fault = f"{window}: Calltouch told {told} SMS and returned {came}"
-        if not last:
-            self.logger.warning(f"{fault}, or its pages told different totals. Reading it again.")
-        elif not self._config.require_complete_windows:
-            self.logger.warning(f"{fault}, {PASSES} times over. Going on, as set.")
-        else:
-            raise transient_error(
-                f"{fault}, {PASSES} times over. Nothing is lost: the next sync begins before this "
-                "range. If it stays so, report it to Calltouch, or switch off the setting Stop "
-                "when SMS are missing (require_complete_windows)."
-            )
-
-    def _move_cursor(self, window: Window) -> None:
-        if not self._ranks.latest:
-            return
-        latest = min(datetime.fromisoformat(self._ranks.latest), window.end)
-        state = {self.cursor_field: earliest(latest, self._config.zone)}
-        cursor = _read_cursor(state[self.cursor_field], self._config.zone)
-        if cursor and (self._cursor is None or cursor > self._cursor):
-            self.state = state
-
-    def _estimate(self) -> AirbyteMessage:
-        estimate = AirbyteEstimateTraceMessage(
-            name=self.name, type=EstimateType.STREAM, row_estimate=self._lookahead.total
-        )
-        trace = AirbyteTraceMessage(
-            type=TraceType.ESTIMATE, emitted_at=time.time() * 1000, estimate=estimate
-        )
-        return AirbyteMessage(type=Type.TRACE, trace=trace)
+    def _fetch(self, ask: Ask) -> requests.Response:
+        """Make a request by way of the CDK, its tries and waits included."""
+        token = {"pageOfResult": ask.page} if ask.page > 1 else None
+        return self._fetch_next_page(_slice(ask.window, ask.numbers), None, token)[1]
 
     def _log_summary(self) -> None:
-        budget, seconds = self._budget, time.monotonic() - self._started
-        if self._maker.unreadable_dates:
-            self.logger.warning(
-                f"{self._maker.unreadable_dates} SMS bear a dateSent that is no date; they were "
-                "emitted with dateSent null."
-            )
+        pace, seconds = self._pace, time.monotonic() - self._started
+        if self._undated:
+            self.logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
         self.logger.info(
-            f"{self._records} SMS in {self._windows} windows; {budget.calls} calls, "
-            f"{budget.points} API points, {budget.limited} answered 429, {budget.retries} tried "
-            f"again; {seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
+            f"{self._records} SMS in {self._windows_read} windows; {pace.requests} API requests, "
+            f"{pace.limited} of them answered 429, {self._ahead.served * api.POINTS_PER_CALL} API "
+            f"points; {seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
         )
 
 
-def _slice(window: Window) -> dict[str, str]:
-    return {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
+def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
+    bounds = {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
+    return {**bounds, "phoneNumbers": list(numbers)} if numbers else bounds
 
 
-def _window(stream_slice: Mapping[str, Any]) -> Window:
-    return Window(*(api.read_wire_time(stream_slice[end]) for end in ("dateFrom", "dateTo")))
-
-
-def _read_cursor(value: object, zone: pendulum.Timezone) -> datetime | None:
-    """Read a state's `dateSent`; a moment without an offset is taken as the account's.
-
-    Raises:
-        AirbyteTracedException: it is no moment.
-    """
-    if value is None:
-        return None
-    try:
-        moment = pendulum.parse(value, tz=zone) if isinstance(value, str) else None
-        if isinstance(moment, datetime):
-            cursor = wall_time(moment, zone)
-            cursor - timedelta(days=MAX_BACK_DAYS)  # a year 1 would fail later, without its name
-            return cursor
-    except (ValueError, OverflowError):
-        pass
-    raise config_error(
-        f"The saved state cannot be used: its dateSent, {value!r}, is no date and time. Clear the "
-        "stream's data in Airbyte (or leave the state out) to read from the start date again."
-    )
+def _agree(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    """Tell whether two passes brought the same SMS in the same order, whatever their statuses."""
+    identity = ("phoneNumber", "dateSent", "smsMessage")
+    return [[r.get(f) for f in identity] for r in rows] == [
+        [r.get(f) for f in identity] for r in others
+    ]

@@ -1,17 +1,26 @@
-"""Ranges of the account's wall time, how they split, and when one of them was read whole. Pure."""
+"""Ranges of the account's wall time: how they are cut, and the proof that one was read whole. Pure.
 
-from dataclasses import dataclass
+Whole seconds never straddle two windows, so what depends on all SMS of a second (a key's rank) is
+known inside one window.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from source_calltouch_sms.api import PAGE_SIZE, Page, page_count
+from source_calltouch_sms.api import PAGE_SIZE
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
-"""How many SMS a window is meant to hold: ten calls between two checkpoints."""
+"""How many SMS a window is meant to hold: ten pages between two checkpoints."""
 MAX_WINDOW_SMS: Final = WINDOW_SMS * 11 // 10
-"""A little more is not worth a cut, which would cost a call and a half-filled page."""
-CUT_SMS: Final = WINDOW_SMS * 99 // 100
-"""A cut aims a little lower, lest chance push half of its parts onto an eleventh page."""
+"""A little more is not worth a cut, which would cost a request and a half-filled page."""
+WINDOW_SHARE: Final = 0.99
+"""Aim 1 % lower, so that uneven traffic rarely needs an eleventh page."""
+ANSWER_SHARE: Final = 0.8
+"""Aim lower where a part must fit one answer: one that does not is asked for in vain."""
+KNOWN_SHARE: Final = 0.9
+"""The same where it has been seen how the SMS lie in time, though perhaps not all of them."""
 
 SECOND: Final = timedelta(seconds=1)
 
@@ -30,64 +39,122 @@ class Window(NamedTuple):
     def __str__(self) -> str:
         return f"{self.start} to {self.end}"
 
+    def parts(self, seconds: int) -> list["Window"]:
+        """Cut into parts of that many seconds, oldest first; the last one may be shorter."""
+        step = max(1, seconds)
+        starts = [self.start + n * SECOND for n in range(0, self.seconds, step)]
+        return [Window(s, min(s + (step - 1) * SECOND, self.end)) for s in starts]
 
-def cut(window: Window, total: int) -> list[Window]:
-    """Cut a window that holds `total` SMS into parts that, if evenly filled, hold `CUT_SMS` each.
 
-    Returns the parts, oldest first, without gap or overlap; the window alone where it need not
-    be cut, or cannot be because it is one second.
+def cut(window: Window, total: int, sms: float) -> list[Window]:
+    """Cut a window that holds `total` SMS into parts that, if evenly filled, hold `sms` each."""
+    return window.parts(int(window.seconds * sms / total))
+
+
+def cut_by_times(window: Window, times: Mapping[str, int], sms: float) -> list[Window]:
+    """Cut a window into parts of up to `sms` SMS, by how many were seen at each time.
+
+    `times` counts SMS by wall time, `2024-04-01T15:05:32`. Where that makes no cut, it is halved.
     """
-    if total <= MAX_WINDOW_SMS or window.seconds == 1:
-        return [window]
-    step = max(1, window.seconds * CUT_SMS // total)
-    return [
-        Window(start, min(start + (step - 1) * SECOND, window.end))
-        for start in (window.start + n * SECOND for n in range(0, window.seconds, step))
-    ]
+    starts, held = [window.start], 0
+    for time in sorted(times):
+        if held and held + times[time] > sms:
+            start = datetime.fromisoformat(time)
+            if starts[-1] < start <= window.end:
+                starts.append(start)
+                held = 0
+        held += times[time]
+    if len(starts) == 1:
+        return window.parts(-(-window.seconds // 2))
+    ends = [*(start - SECOND for start in starts[1:]), window.end]
+    return [Window(*bounds) for bounds in zip(starts, ends, strict=True)]
 
 
-@dataclass
 class Reading:
-    """One pass over the pages of a window: what was told, what came, and whether it fits.
+    """What has come of a window, pass by pass over its pages, and whether that is all of it.
 
-    SMS that appear while pages are being read push others across the borders of pages, so a pass
-    is `whole` only if every page told the same total and the rows number it.
+    A count proves nothing: where the order is not the same in every answer, a row can come on two
+    pages and another on none. What proves a window whole:
+
+    - all its rows came in one answer, which is a snapshot;
+    - or its pages hold as many distinct SMS as each of them reported. A record's key tells SMS
+      apart, equal ones of one answer too. Of equal rows on two pages it is not known whether they
+      are one SMS or two, so they count as one.
     """
 
-    thorough: bool = False
-    """Go on to the last page even if it is clear that the pass cannot be whole."""
+    def __init__(self, window: Window, most: int, emitted: set[str], *, paged: bool) -> None:
+        self.window = window
+        self.most = most
+        """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
+        self.paged = paged
+        """Whether pages are trusted; a second that fits no answer is read by them all the same."""
+        self.emitted = emitted
+        """Keys that are no longer new though they do not count: of readings that failed."""
+        self.keys: set[str] = set()
+        """Of the distinct SMS that came, in all passes since the total changed."""
+        self.times: Counter[str] = Counter()
+        """How many rows came in this pass, by wall time."""
+        self.doubtful_numbers: set[str] = set()
+        """Phone numbers of rows whose equals had come in other answers."""
+        self.total = 0
+        self.start_pass()
 
-    total: int = 0
-    rows: int = 0
-    pages: int = 0
-    page_size: int = 0
-    fits: bool = True
+    def start_pass(self) -> None:
+        """Begin again at the first page."""
+        self.rows = self.pages = self.page_size = self.full_page = 0
+        self.spoiled = False
+        """Whether pages do not fit together, so that this pass can no longer be whole."""
+        self.times.clear()
+        self.doubtful_numbers.clear()
 
-    def add(self, page: Page) -> None:
-        """Take the next page, in order of number."""
+    def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Take the next page's records and the total it reported; return those that are new."""
         self.pages += 1
-        size = len(page.rows)
         if self.pages == 1:
-            self.total, self.page_size = page.total, size
-        last = self.pages == page_count(self.total, self.page_size)
-        expected = self.total - self.rows if last else self.page_size
-        # The first page is asked for without a number, and some would call it 0.
-        numbers = (None, 0, 1) if self.pages == 1 else (None, self.pages)
-        if page.total != self.total or size != expected or page.number not in numbers:
-            self.fits = False
-        self.rows += size
-        # For a thorough pass: the fullest page tells the size, the latest total how many there are.
-        self.page_size = max(self.page_size, size)
-        self.total = max(self.total, page.total)
+            if total != self.total:  # SMS came or went: what came before proves nothing now
+                self.emitted |= self.keys
+                self.keys = set()
+            self.total, self.page_size = total, len(records)
+        elif total != self.total or len(records) != min(self.page_size, total - self.rows):
+            self.spoiled = True
+        self.rows += len(records)
+        if self.pages == 2 and records:  # noqa: PLR2004
+            self.full_page = max(self.page_size, len(records))
+        if self.too_much:
+            return []
+        self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
+        return self.add_snapshot(records)
+
+    def add_snapshot(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Take an answer that stands for itself; return the records that are new."""
+        keys = {record["smsKey"] for record in records}
+        again = self.keys & keys
+        if again:
+            numbers = (r["phoneNumber"] for r in records if r["smsKey"] in again)
+            self.doubtful_numbers.update(number for number in numbers if number)
+        self.keys |= keys
+        old = again | self.emitted & keys
+        return [record for record in records if record["smsKey"] not in old] if old else records
 
     @property
-    def next_page(self) -> int | None:
-        """The `pageOfResult` to ask for next; None where the pass is over."""
-        if not (self.fits or self.thorough) or self.pages >= page_count(self.total, self.page_size):
-            return None
-        return self.pages + 1
+    def too_much(self) -> bool:
+        """Whether the window is to be cut: nothing of it was taken."""
+        return self.window.seconds > 1 and self.rows < self.total > self.most
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a further page may make this pass whole."""
+        may_be_paged = self.window.seconds == 1 or (self.paged and not self.too_much)
+        return may_be_paged and not self.spoiled and 0 < self.rows < self.total
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether nothing stands against this pass but that equal rows came on two pages."""
+        return self.pages > 1 and not self.spoiled and self.rows >= self.total
 
     @property
     def whole(self) -> bool:
-        """Whether every row of the window came, and each once."""
-        return self.fits and self.rows == self.total
+        """Whether it is proved that every SMS of the window came."""
+        if self.pages == 1:
+            return self.rows == self.total
+        return not self.spoiled and len(self.keys) == self.total

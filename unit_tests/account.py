@@ -2,10 +2,12 @@
 
 import json
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
@@ -27,6 +29,8 @@ FAULTS = {
     "empty": (200, ""),
     "api-error": (400, '{"data": {"apiErrorData": {"errorCode": 5, "errorMessage": "Сбой"}}}'),
     "revoked": (200, '{"message": "Invalid credentials."}'),
+    "other words": (200, '{"message": "Ведутся работы"}'),
+    "firewall": (403, "<html>"),
     "unknown": (200, '{"result": []}'),
 }
 
@@ -50,35 +54,65 @@ def row(
 
 @dataclass
 class Account:
-    """Rows, and how they are served. `before_answer` may change the rows as a call comes in."""
+    """Rows, and how they are served. The hooks take the number of a call, from 1."""
 
     rows: list[Row]
     page_size: int = api.PAGE_SIZE
     order: Callable[[Row], Any] = lambda _: 0
     before_answer: Callable[[int], None] = lambda _: None
+    """May change the account as a call comes in."""
     spoil: Callable[[int, dict[str, Any]], None] = lambda *_: None
-    """Changes the answer to the call of that number, from 1."""
+    """May change the answer."""
     faults: dict[int, str] = field(default_factory=dict)
     """What happens to the call of that number, by its name in `FAULTS`."""
+    outages: list[tuple[float, float, str]] = field(default_factory=list)
+    """What happens to every call from one moment to another, in seconds since the first call."""
+    longest: timedelta | None = None
+    """A longer range is answered with 504."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _began: float = 0.0
 
     def answer(self, request: Any, context: Any) -> str:
         """Answer a call, as the API's page says."""
-        body = request.json()
+        with self._lock:
+            status, text = self._answer(request.json())
+        context.status_code = status
+        return text
+
+    def _answer(self, body: dict[str, Any]) -> tuple[int, str]:
         self.bodies.append(body)
-        self.before_answer(len(self.bodies))
+        call, now = len(self.bodies), time.monotonic()
+        self._began = self._began or now
+        self.before_answer(call)
+        fault = self.faults.get(call, "")
+        for start, end, name in self.outages:
+            fault = name if start <= now - self._began < end else fault
         start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
         assert start <= end
         assert set(body) <= {"dateFrom", "dateTo", "phoneNumbers", "pageOfResult"}
+        if self.longest and end - start > self.longest:
+            return 504, "<html>"
+        document = self._document(body, start, end)
+        self.spoil(call, document)
+        answer = json.dumps(document)
+        status, text = FAULTS.get(fault, (200, answer))
+        return status, answer[: len(answer) // 2] if text == HALF else text
+
+    def _document(self, body: dict[str, Any], start: datetime, end: datetime) -> dict[str, Any]:
         selection = [r for r in self.rows if start <= sent(r) <= end]
         if "phoneNumbers" in body:
+            assert 1 <= len(body["phoneNumbers"]) <= api.MAX_NUMBERS
             wanted = {last_digits(number) for number in body["phoneNumbers"]}
             selection = [r for r in selection if last_digits(r["phoneNumber"]) in wanted]
         selection.sort(key=self.order)
         page = body.get("pageOfResult", 1)
         assert "pageOfResult" not in body or page > 1
         first = (page - 1) * self.page_size
-        document = {
+        if page > 1 and first >= len(selection):
+            violations = [{"fieldPath": "pageOfResult", "message": "Слишком большое значение"}]
+            return {"meta": [], "data": {"validationErrorData": {"violations": violations}}}
+        return {
             "meta": [],
             "data": {
                 "totalCountSms": len(selection),
@@ -86,11 +120,6 @@ class Account:
                 "smsDetails": selection[first : first + self.page_size],
             },
         }
-        self.spoil(len(self.bodies), document)
-        answer = json.dumps(document)
-        status, text = FAULTS.get(self.faults.get(len(self.bodies), ""), (200, None))
-        context.status_code = status
-        return answer[: len(answer) // 2] if text == HALF else answer if text is None else text
 
     def serve(self, mock: requests_mock.Mocker) -> None:
         """Answer at the documented address."""

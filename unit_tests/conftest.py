@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -17,15 +18,17 @@ from airbyte_cdk.models import (
     SyncMode,
     Type,
 )
-from airbyte_cdk.sources.streams.call_rate import UnlimitedCallRatePolicy
+from airbyte_cdk.sources.streams.http import rate_limiting
 from airbyte_cdk.test.state_builder import StateBuilder
 
-from source_calltouch_sms import SourceCalltouchSms, policy, streams
+from source_calltouch_sms import SourceCalltouchSms, pace, streams
 from source_calltouch_sms.config import Config
+from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.streams import SmsMessages
 from unit_tests.account import SITE_ID, TOKEN, Account, Row
 
-NOW = pendulum.datetime(2024, 6, 15, 12, tz="Europe/Moscow")
+NOW = pendulum.datetime(2024, 6, 15, 12, 1, tz="Europe/Moscow")
+"""A sync reads up to a minute before."""
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -40,11 +43,11 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    unlimited = UnlimitedCallRatePolicy(matchers=[])
-    monkeypatch.setattr(policy, "_moving_window", lambda: unlimited)
-    monkeypatch.setattr(policy, "FIRST_WAIT_SECONDS", 0.0001)
-    monkeypatch.setattr(policy, "PACE", 1_000_000)
-    monkeypatch.setattr(policy, "RATE_STEP", 1_000_000)
+    monkeypatch.setattr(pace, "FULL_RATE", 1_000_000)
+    monkeypatch.setattr(pace, "SLOWEST_RATE", 1_000_000)
+    monkeypatch.setattr(Pace, "_rate", 1_000_000)
+    monkeypatch.setattr(Pace, "_opens_at", 0.0)
+    monkeypatch.setattr(rate_limiting, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
 
 

@@ -1,0 +1,163 @@
+"""How fast to call: the CDK's API budget, one gate for all requests of the process.
+
+Every request passes the gate in the thread that makes it, each try again: evenly spaced, a little
+under Calltouch's limit, on the monotonic clock. A 429 slows all of them.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import requests
+from airbyte_cdk.sources.streams.call_rate import APIBudget
+
+from source_calltouch_sms import api
+
+logger = logging.getLogger("airbyte.calltouch")
+
+FULL_RATE: Final = api.CALLS_PER_SECOND / 1.04
+"""Requests a second. Slightly below the limit: network delay can bunch requests together at the
+server."""
+SLOWEST_RATE: Final = 0.5
+"""While there is nothing but 429, enough to see when it ends."""
+SLOWDOWN: Final = (0.6, 0.75)
+"""What a 429 leaves of the rate, by chance, so that two syncs do not keep in step."""
+RATE_STEP: Final = 0.15
+"""By how much each answer that is no 429 raises the rate."""
+LOG_SECONDS: Final = 15
+
+TOO_MANY_REQUESTS: Final = 429
+
+
+class Left(Exception):  # noqa: N818 - no error, and never seen by a user
+    """The reader has left: the request is not worth making."""
+
+
+class Pace(APIBudget):
+    """The CDK's hook for the rate.
+
+    Others may call from the same IP address: the rate falls by a third with each second of 429, and
+    grows with each answer, which shares the limit between all who do the same. Of the requests that
+    wait at the gate, the one that was first made first goes first, for it is needed first.
+    """
+
+    # Of the process, which has one IP address, whatever number of streams it reads.
+    _gate = threading.Condition()
+    _rate = FULL_RATE
+    _opens_at = 0.0
+    _slowed_at = _told_at = float("-inf")
+
+    def __init__(self) -> None:
+        super().__init__(policies=[])
+        self.requests = self.limited = self.served = 0
+        self.on_pass: Callable[[], None] = lambda: None
+        """Called in a request's own thread when it has passed the gate."""
+        self.holds_up = False
+        """Whether the last answer was a 429."""
+        self._left = False
+        self._waiting: list[float] = []
+        self._tries: WeakKeyDictionary[Any, tuple[float, int]] = WeakKeyDictionary()
+        """Of each request: when it first came to the gate, and how often it has passed."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, as of now."""
+        return self._rate
+
+    @property
+    def closed_seconds(self) -> float:
+        """For how long no request will pass."""
+        return max(0.0, self._opens_at - time.monotonic())
+
+    def tried(self, request: requests.PreparedRequest | None) -> tuple[int, float]:
+        """How often a request was made, and within how many seconds, waits at the gate included."""
+        now = time.monotonic()
+        first, tries = self._tries.get(request, (now, 1))
+        return tries, now - first
+
+    def acquire_call(
+        self,
+        request: Any,
+        block: bool = True,  # noqa: FBT001, FBT002 - the CDK's signature
+        timeout: float | None = None,
+    ) -> None:
+        """Wait until the request may be made.
+
+        Raises:
+            Left: the reader has left.
+        """
+        with self._gate:
+            came, tries = self._tries.setdefault(request, (time.monotonic(), 0))
+            self._waiting.append(came)
+            try:
+                while not self._left:
+                    seconds = self._opens_at - time.monotonic()
+                    is_next = came == min(self._waiting)
+                    if is_next and seconds <= 0:
+                        break
+                    self._gate.wait(max(seconds, 0) if is_next else None)
+                else:
+                    raise Left
+            finally:
+                self._waiting.remove(came)
+                self._gate.notify_all()
+            Pace._opens_at = time.monotonic() + 1 / self._rate
+            self._tries[request] = came, tries + 1
+            self.requests += 1
+        self.on_pass()
+
+    def update_from_response(self, request: Any, response: requests.Response) -> None:
+        """Slow down at a 429, else speed up."""
+        with self._gate:
+            now = time.monotonic()
+            self.holds_up = response.status_code == TOO_MANY_REQUESTS
+            if not self.holds_up:
+                Pace._rate = min(self._rate + RATE_STEP, FULL_RATE)
+                return
+            self.limited += 1
+            if now - self._slowed_at > 1:  # the 429s of one second have one cause
+                Pace._slowed_at = now
+                share = random.uniform(*SLOWDOWN)  # noqa: S311 - no secret
+                Pace._rate = max(self._rate * share, SLOWEST_RATE)
+            seconds = max(1 / self._rate, retry_after(response.headers) or 0)
+            Pace._opens_at = max(self._opens_at, now + seconds)
+            if now - self._told_at > LOG_SECONDS:
+                Pace._told_at = now
+                logger.warning(
+                    "Calltouch allows no more API requests for now (HTTP 429). Slowing down: the "
+                    "next one goes in %.1f s.",
+                    self.closed_seconds,
+                )
+
+    def leave(self) -> None:
+        """Let no further request pass."""
+        with self._gate:
+            self._left = True
+            self._gate.notify_all()
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `Retry-After` tells, as a number or a date; None if it does not."""
+    told = headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdigit():
+        return float(told[:9])
+    moment = _moment(told)
+    if moment is None:
+        return None
+    # By the server's own clock, which need not agree with this machine's.
+    now = _moment(headers.get("Date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
