@@ -107,7 +107,7 @@ class CalltouchErrorHandler(ErrorHandler):
         self, failure: PassingError, response: requests.Response | Exception | None
     ) -> ErrorResolution:
         request: requests.PreparedRequest | None = getattr(response, "request", None)
-        tries, seconds = self._pace.tried(request)
+        tries, seconds = self._pace.tried()
         if failure.of_length and tries >= TRIES_AT_LENGTH and _asks_for_days(request):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
             return ErrorResolution(action, FailureType.transient_error, str(failure))

@@ -53,7 +53,7 @@ class _Request(threading.Thread):
         self.ask = ask
         self.made_at = self.ended_at = math.inf
         self.response: requests.Response | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._ahead = ahead
 
     def run(self) -> None:
@@ -117,7 +117,9 @@ class Lookahead:
                 if request.ended_at < self._due_since:
                     return None  # it failed while nobody waited for it, and may succeed now
                 raise request.error
-            self._due, self._taken = None, ask
+            self._due = None
+            if not ask.numbers:
+                self._taken = ask
             # What failed before this answer came may succeed after it.
             self._requests = {a: r for a, r in self._requests.items() if not r.error}
             self._start()
@@ -137,7 +139,7 @@ class Lookahead:
         """Make a request, in its own thread."""
         try:
             request.response = self._fetch(request.ask)
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is due
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due
             request.error = error
         with self._changed:
             request.ended_at = time.monotonic()

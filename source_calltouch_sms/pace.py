@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import requests
 from airbyte_cdk.sources.streams.call_rate import APIBudget
@@ -62,8 +61,8 @@ class Pace(APIBudget):
         """Whether the last answer was a 429."""
         self._left = False
         self._waiting: list[float] = []
-        self._tries: WeakKeyDictionary[Any, tuple[float, int]] = WeakKeyDictionary()
-        """Of each request: when it first came to the gate, and how often it has passed."""
+        self._here = threading.local()
+        """Of this thread's request: when it first came to the gate, and how often it has passed."""
 
     @property
     def rate(self) -> float:
@@ -75,11 +74,10 @@ class Pace(APIBudget):
         """For how long no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
-    def tried(self, request: requests.PreparedRequest | None) -> tuple[int, float]:
-        """How often a request was made, and within how many seconds, waits at the gate included."""
+    def tried(self) -> tuple[int, float]:
+        """How often this thread's request was made, and within how many seconds, waits included."""
         now = time.monotonic()
-        first, tries = self._tries.get(request, (now, 1))
-        return tries, now - first
+        return getattr(self._here, "tries", 1), now - getattr(self._here, "came", now)
 
     def acquire_call(
         self,
@@ -92,8 +90,11 @@ class Pace(APIBudget):
         Raises:
             Left: the reader has left.
         """
+        here = self._here
+        if getattr(here, "request", None) is not request:
+            here.request, here.came, here.tries = request, time.monotonic(), 0
+        came = here.came
         with self._gate:
-            came, tries = self._tries.setdefault(request, (time.monotonic(), 0))
             self._waiting.append(came)
             try:
                 while not self._left:
@@ -108,7 +109,7 @@ class Pace(APIBudget):
                 self._waiting.remove(came)
                 self._gate.notify_all()
             Pace._opens_at = time.monotonic() + 1 / self._rate
-            self._tries[request] = came, tries + 1
+            here.tries += 1
             self.requests += 1
         self.on_pass()
 

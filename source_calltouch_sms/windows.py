@@ -119,7 +119,7 @@ class Reading:
             self.spoiled = True
         self.rows += len(records)
         if self.pages == 2 and records:  # noqa: PLR2004
-            self.full_page = max(self.page_size, len(records))
+            self.full_page = len(records) if self.rows < total else self.page_size
         if self.too_much:
             return []
         self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
