@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.account import Making
-from sandbox.app import PATH, SITE_ID, TOKEN, Calltouch, Options
+from sandbox.app import DATE_FORMATS, PATH, SITE_ID, TOKEN, Calltouch, Options
 from sandbox.faults import Plan, read_plan
 
 
@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     shapes = ("even", "late", "burst", "empty")
     about = "spread evenly, nine tenths in 30 days, 31,000 in one second, or none"
     add("--shape", choices=shapes, default=Making.shape, help=about)
+    about = "the SMS come in mailings, so many (3000) in one second each; 0: they do not"
+    add("--mailings", type=_count, nargs="?", const=3000, default=Making.mailings, help=about)
+    about = "days to come that have SMS too, shown when the clock gets there"
+    add("--ahead", type=_count, default=Making.ahead, help=about, metavar="DAYS")
+    about = "Russian letters of each text; 0: as is usual"
+    add("--text-length", type=_count, default=Making.text_length, help=about)
+    add("--arriving", action="store_true", help="an SMS appears before each call, in this minute")
 
     answers = parser.add_argument_group("the answers")
     add = answers.add_argument
@@ -90,14 +97,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=_count, default=Options.rate, help="calls in any second; 0: no limit")
     add("--points", type=_count, default=Options.points, help="points of the day, 2 for a call")
     add("--latency", type=float, default=Options.latency, help="seconds before each answer")
-    orders = ("mixed", "ascending", "descending")
-    add("--order", choices=orders, default=Options.order, help="order of the SMS by time")
+    add("--jitter", type=float, default=Options.jitter, help="part by which the latency varies")
+    about = "days of the longest range that is answered; a longer one gets 504"
+    add("--longest-days", type=_count, default=Options.longest_days, help=about)
+    about = "seconds before that 504"
+    add("--too-long-seconds", type=float, default=Options.too_long_seconds, help=about)
+    orders = ("mixed", "ascending", "descending", "ties")
+    about = "order of the SMS by time; ties: those of one second in another order at every call"
+    add("--order", choices=orders, default=Options.order, help=about)
+    formats = (*DATE_FORMATS, "mixed")
+    about = "of dateSent; mixed: another at every call"
+    add("--date-format", choices=formats, default=Options.date_format, help=about)
+    add("--gzip", action="store_true", help="compress pages for clients that take it")
+    add("--total-as-text", action="store_true", help="totalCountSms is a string of digits")
     add("--no-right", action="store_true", help="the token has no right to the method")
     add("--empty-as-list", action="store_true", help='no SMS are "data": []')
     add("--unescaped-unicode", action="store_true", help="send UTF-8, not \\uXXXX")
     add("--raw-breaks", action="store_true", help="line breaks in strings stand unescaped")
     about = "a plan as JSON, see faults.py"
-    add("--faults", type=_plan, default=Plan(), metavar="JSON", help=about)
+    add("--faults", type=_plan, default="[]", metavar="JSON", help=about)
     return parser
 
 
