@@ -94,6 +94,8 @@ class Making:
     shape: str = "even"  # even, late, burst or empty
     mailings: int = 0  # SMS that were sent in one second; 0: each at a time of its own
     text_length: int = 0  # Russian letters; 0: as the templates are
+    also_fields: Sequence[str] = ()  # of an SMS, beside those of the page
+    also_statuses: Sequence[tuple[str, str]] = ()  # with their details, beside those of the page
 
 
 @dataclass(frozen=True, order=True)
@@ -139,6 +141,10 @@ class Account:
         self.bits = array("I", dice.randbytes(4 * len(self.walls)))
         self.clients = max(1, min(NUMBERS, len(self.walls) // 5))
         self.templates = long_templates(making.text_length) if making.text_length else TEMPLATES
+        self.fields = making.also_fields
+        self.finals = [*(status for status in making.also_statuses for _ in range(16)), *FINAL][
+            :256
+        ]
         self.added: list[Added] = []
         self.gone: list[int] = []  # made SMS that were deleted
         self.changes = 0  # how many SMS were added or deleted so far
@@ -265,7 +271,7 @@ class Account:
     def status(self, index: int) -> tuple[tuple[str, str], float]:
         """Return a made SMS's status with its detail, and the instant at which it changes next."""
         wall, bits = self.walls[index], self.bits[index]
-        final = FINAL[bits >> _FINAL_AT]
+        final = self.finals[bits >> _FINAL_AT]
         sent = wall - self.wall_offsets[wall // QUARTER]
         pace = ((bits ^ self.receivers[index]) * _MIX & _MASK) >> 8
         settles = 3600 + (pace >> 2) % (SLOWEST - 3600) if pace % 4 == 0 else 20 + pace % 580
@@ -288,8 +294,11 @@ class Writer:
         self.wire = wire
         # Strings without their quotes, escaped once: rows are put together from these.
         self.templates = [[wire.text(piece)[1:-1] for piece in t] for t in account.templates]
-        self.statuses = {status: self._status(status) for status in (QUEUED, UNANSWERED, *FINAL)}
-        self.finals = [self.statuses[status] for status in FINAL]
+        finals = account.finals
+        self.statuses = {status: self._status(status) for status in (QUEUED, UNANSWERED, *finals)}
+        self.statuses[PASSED_ON] = self._status(PASSED_ON)
+        self.finals = [self.statuses[status] for status in finals]
+        self.end = "".join(f',{wire.text(name)}:""' for name in account.fields)
         self.dates: defaultdict[str, dict[int, str]] = defaultdict(dict)
         self.minutes = [f"{m // 60:02d}:{m % 60:02d}:" for m in range(1440)]
         self.seconds = [f"{s:02d}" for s in range(60)]
@@ -304,7 +313,7 @@ class Writer:
         """Return the rows as JSON, and the instant until which their statuses stay so."""
         account, walls, bits = self.account, self.account.walls, self.account.bits
         receivers, clients = account.receivers, account.clients
-        templates, finals = self.templates, self.finals
+        templates, finals, end = self.templates, self.finals, self.end
         dates, minutes, seconds = self.dates[day_format], self.minutes, self.seconds
         # Two hours more than any status takes: the wall clock may be set by as much.
         settled = account.wall_of(account.clock.now()) - SLOWEST - 7200
@@ -332,7 +341,7 @@ class Writer:
             written.append(
                 f'{{"phoneNumber":"{number}",'
                 f'"dateSent":"{date} {minutes[second // 60]}{seconds[second % 60]}",'
-                f'{status}{str(digits).join(template)}"}}'
+                f'{status}{str(digits).join(template)}"{end}}}'
             )
         return separator.join(written), valid_until
 

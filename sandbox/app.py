@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -30,9 +30,12 @@ from sandbox.account import (
 )
 from sandbox.home import home_page
 from sandbox.rules import (
+    FORMS,
     NO_RIGHT,
     OUT_OF_POINTS,
+    STATUSES,
     Question,
+    Reading,
     RefusedError,
     check_page,
     invalid_credentials,
@@ -42,6 +45,12 @@ from sandbox.rules import (
 from sandbox.wire import Wire
 
 PATH = "/lead-service/v1/api/sms-to-clients/result"
+PATH_UNDER_ACCESS = "/lead-service/v1/api/calltouch-leads/sms-to-clients/result"
+PATHS = {
+    "documented": (PATH,),
+    "under-access": (PATH_UNDER_ACCESS,),
+    "both": (PATH, PATH_UNDER_ACCESS),
+}
 TOKEN = "sandbox-token-5f0c1d7e9a3b"
 SITE_ID = "10777"
 COST = 2  # points for a successful call, whatever it returns
@@ -57,8 +66,10 @@ IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
 class Options:
     """How the sandbox behaves. The defaults are as the method's page says."""
 
+    url: str = "documented"  # a key of PATHS
     page_size: int = 10_000
     rate: int = 5  # calls in any second from one address; 0: no limit
+    retry_after: int | None = None  # seconds, told to the calls over that rate; None: not told
     points: int | None = None  # of the day; None: no limit
     latency: float = 0.0  # seconds
     jitter: float = 0.0  # by which part of itself the latency varies
@@ -73,9 +84,29 @@ class Options:
     empty_as_list: bool = False
     unescaped_unicode: bool = False
     raw_breaks: bool = False
+    allow: Sequence[str] = ()  # of rules.ALLOWANCES
+    refuse: Sequence[str] = ()  # of rules.REFUSALS
+    refusals: Sequence[tuple[str, int, str]] = ()  # reason, HTTP status, form or "" for its own
+    ends: str = "included"  # of ENDS
+    beyond_last: str = "refused"  # refused, empty or repeated
+    ignore_page: bool = False
 
 
-DATE_FORMATS = {"dd-mm-yyyy": DAY_FORMAT, "dd.mm.yyyy": "%d.%m.%Y", "yyyy-mm-dd": "%Y-%m-%d"}
+DATE_FORMATS = {
+    "dd-mm-yyyy": DAY_FORMAT,
+    "dd.mm.yyyy": "%d.%m.%Y",
+    "yyyy-mm-dd": "%Y-%m-%d",
+    "mm/dd/yyyy": "%m/%d/%Y",
+}
+MIXED_FORMATS = 3  # of them, the first ones
+# The range that is looked at, of one that is asked for.
+ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "included": lambda since, until: (since, until),
+    "from-excluded": lambda since, until: (since + 1, until),
+    "to-excluded": lambda since, until: (since, until - 1),
+    "excluded": lambda since, until: (since + 1, until - 1),
+    "whole-minutes": lambda since, until: (since // 60 * 60, until // 60 * 60),
+}
 
 
 @dataclass
@@ -145,6 +176,12 @@ class Calltouch:
         self.making = making
         self.options = options
         self.plan = plan
+        self.reading = Reading(
+            options.allow,
+            options.refuse,
+            {**STATUSES, **{reason: status for reason, status, _ in options.refusals}},
+            {reason: form for reason, _, form in options.refusals if form},
+        )
         self.clock = Clock()
         self.account = Account(making, self.clock)
         self.wire = Wire(options.unescaped_unicode, options.raw_breaks)
@@ -160,7 +197,7 @@ class Calltouch:
         """Return the ASGI application."""
         return Starlette(
             routes=[
-                Route(PATH, self.method, methods=["POST"]),
+                *(Route(path, self.method, methods=["POST"]) for path in PATHS[self.options.url]),
                 Route("/", self.home),
                 Route("/_sandbox/stats", self.get_stats),
                 Route("/_sandbox/reset-stats", self.reset_stats, methods=["POST"]),
@@ -184,7 +221,10 @@ class Calltouch:
         """Answer a call: by the rate limit, by a fault, or as the page says."""
         if not self.limiter.lets_in(request.client.host if request.client else ""):
             self.stats.limited += 1
-            return faults.status_page(429, faults.STATUSES["429"])
+            response = faults.status_page(429, faults.STATUSES["429"])
+            if self.options.retry_after is not None:
+                response.headers["Retry-After"] = str(self.options.retry_after)
+            return response
         raw = await request.body()
         self.stats.bodies.append(raw.decode(errors="replace"))
         rule = self.plan.next()
@@ -214,42 +254,49 @@ class Calltouch:
     ) -> Response:
         """Answer as the page says, or for a fault, with its twist; only the first is counted."""
         counted = twist is None
-        headers, status = {}, 200
         try:
             self.authorize(request)
-            question = read_question(raw, self.account.now() // DAY)
+            question = self.question(raw)
             longest = self.options.longest_days
             if longest is not None and question.until - question.since > longest * DAY:
                 await asyncio.sleep(self.options.too_long_seconds)
                 self.stats.faulted += counted
                 return faults.status_page(504, faults.STATUSES["504"])
             gzipped = counted and self.options.gzip and _takes_gzip(request)
-            if gzipped:
-                headers = {"Content-Encoding": "gzip"}
             body = self.page_body(question, twist or faults.Twist(), gzipped=gzipped)
-            self.stats.points += COST
         except RefusedError as refused:
-            headers, status, body = {}, refused.status, self.wire.encode(refused.body)
-        if counted:
-            self.stats.served += status == 200
-            self.stats.limited += status == 429
-            self.stats.refused += status not in {200, 429}
-        return Response(body, status, headers, media_type="application/json")
+            self.stats.limited += counted and refused.reason == "points"
+            self.stats.refused += counted and refused.reason != "points"
+            return self.refusal(refused)
+        self.stats.points += COST
+        self.stats.served += counted
+        headers = {"Content-Encoding": "gzip"} if gzipped else {}
+        return Response(body, headers=headers, media_type="application/json")
+
+    def refusal(self, refused: RefusedError) -> Response:
+        """Answer a refused call, as the page says or as the reading does."""
+        status = self.reading.statuses[refused.reason]
+        form = self.reading.forms.get(refused.reason)
+        if form == "html":
+            return faults.status_page(status, "Calltouch")
+        body = self.wire.encode(FORMS[form] if form else refused.body)
+        return Response(body, status, media_type="application/json")
 
     def authorize(self, request: Request) -> None:
         """Refuse a call that may not be made."""
-        headers = request.headers
-        if (headers.get("Access-Token"), headers.get("SiteId")) != (TOKEN, SITE_ID):
-            raise invalid_credentials()
+        token, site = request.headers.get("Access-Token"), request.headers.get("SiteId")
+        if (token, site) != (TOKEN, SITE_ID):
+            raise RefusedError("token" if token != TOKEN else "site", invalid_credentials())
         if self.options.no_right:
-            raise message(403, NO_RIGHT.format(party_name=PARTY_NAME))
+            raise RefusedError("right", message(NO_RIGHT.format(party_name=PARTY_NAME)))
         if self.options.points is not None and self.stats.points + COST > self.options.points:
             # The page says that there is a daily number of points, not how its end is answered.
-            raise message(429, OUT_OF_POINTS)
+            raise RefusedError("points", message(OUT_OF_POINTS))
 
     def page_body(self, question: Question, twist: faults.Twist, *, gzipped: bool) -> bytes:
         """Return the page that is asked for."""
-        question = replace(question, until=self.account.shown(question.until))
+        since, until = ENDS[self.options.ends](question.since, question.until)
+        question = replace(question, since=since, until=self.account.shown(until))
         day_format = DATE_FORMATS[self.date_format()]
         if self.options.order == "ties":  # no page is the same twice
             body, _ = self.written_page(question, twist, day_format)
@@ -265,7 +312,7 @@ class Calltouch:
     def date_format(self) -> str:
         """Return how this answer writes dates."""
         if self.options.date_format == "mixed":
-            return list(DATE_FORMATS)[self.plan.calls % len(DATE_FORMATS)]
+            return list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
         return self.options.date_format
 
     def written_page(
@@ -273,10 +320,16 @@ class Calltouch:
     ) -> tuple[bytes, float]:
         """Write a page; return it with the instant until which it stays so."""
         selection, size = self._current(question), twist.size or self.options.page_size
-        check_page(question.page, -(-selection.total // size))
+        page, last = question.page, max(1, -(-selection.total // size))
+        if self.options.ignore_page:
+            page = 1
+        elif self.options.beyond_last == "refused":
+            check_page(page, last)
+        elif self.options.beyond_last == "repeated":
+            page = min(page, last)
         if selection.total == 0 and self.options.empty_as_list:
             return self.wire.encode({"meta": [], "data": []}), float("inf")
-        start = (question.page - 1) * size
+        start = (page - 1) * size
         rows = self.account.page(selection, self.options.order, start, start + size)
         rows = rows[: max(0, len(rows) - twist.less)]
         written, valid_until = self.writer.rows(rows, ",", day_format)
@@ -303,7 +356,7 @@ class Calltouch:
     def add_late_rows(self, raw: bytes, count: int) -> None:
         """Add SMS inside the range that a body asks for, to a number that it asks for."""
         try:
-            question = read_question(raw, self.account.now() // DAY)
+            question = self.question(raw)
         except RefusedError:
             return
         number = min(question.numbers or {"0000000000"})
@@ -325,13 +378,17 @@ class Calltouch:
     def delete_rows(self, raw: bytes, count: int) -> None:
         """Delete SMS, evenly by time, of those that a body asks for."""
         try:
-            question = read_question(raw, self.account.now() // DAY)
+            question = self.question(raw)
         except RefusedError:
             return
         selection = self._current(question)
         places = {selection.total * k // count for k in range(count if selection.total else 0)}
         pick = partial(self.account.page, selection, "ascending")
         self.account.remove([row for place in places for row in pick(place, place + 1)])
+
+    def question(self, raw: bytes) -> Question:
+        """Read a body."""
+        return read_question(raw, self.account.now() // DAY, self.reading)
 
     def config(self, url: str) -> dict[str, object]:
         """Return a config.json for the connector."""
@@ -346,7 +403,7 @@ class Calltouch:
 
     async def home(self, request: Request) -> Response:
         """Show what this is."""
-        url = str(request.url.replace(path=PATH, query=""))
+        url = str(request.url.replace(path=PATHS[self.options.url][0], query=""))
         facts = {
             "URL": url,
             "Access token": TOKEN,

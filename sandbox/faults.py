@@ -205,15 +205,15 @@ class Fault:
 
     async def api_error(self) -> Response:
         """`api-error`: 200 with the documented apiError body, errorCode 500."""
-        return self.json(api_error(200, 500, "Внутренняя ошибка сервера").body)
+        return self.json(api_error(500, "Внутренняя ошибка сервера"))
 
     async def syntax_error(self) -> Response:
         """`syntax-error`: 200 with the documented body for broken JSON, errorCode 1."""
-        return self.json(api_error(200, 1, BROKEN_JSON).body)
+        return self.json(api_error(1, BROKEN_JSON))
 
     async def token_revoked(self) -> Response:
         """`token-revoked`: 200 with the documented body for a wrong token."""
-        return self.json(invalid_credentials().body)
+        return self.json(invalid_credentials())
 
     async def unknown_json(self) -> Response:
         """`unknown-json`: 200 with JSON of another shape."""
@@ -221,7 +221,7 @@ class Fault:
 
     async def other_words(self) -> Response:
         """`other-words`: 200 with a message of the documented form, in words it does not list."""
-        return self.json(message(200, "Отчет формируется, повторите запрос позже").body)
+        return self.json(message("Отчет формируется, повторите запрос позже"))
 
     async def short_page(self) -> Response:
         """`short-page`: the right page less `rows` (3; 10000 empties it), the total unchanged."""
