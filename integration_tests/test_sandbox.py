@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ import pytest
 import requests
 
 from sandbox.account import Account, Clock, Making, Writer
+from sandbox.app import Calltouch, Options
+from sandbox.faults import Plan, read_plan
 from sandbox.process import Sandbox, running
 from sandbox.wire import Wire
 
@@ -108,6 +111,14 @@ def shared() -> Iterator[Sandbox]:
 def faulty() -> Iterator[Sandbox]:
     """One whose faults each test sets."""
     with running("--sms", "300", "--rate", "0") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def ahead() -> Iterator[Sandbox]:
+    """One with SMS of five days, and of five days to come."""
+    args = ("--sms", "2000", "--rate", "0", "--days", "5", "--ahead", "5")
+    with running(*args) as sandbox:
         yield sandbox
 
 
@@ -279,7 +290,7 @@ def test_25352_sms_are_three_pages_in_one_stable_order(shared: Sandbox) -> None:
     assert sent != sorted(sent, key=moment)
 
 
-@pytest.mark.parametrize("order", ["mixed", "ascending", "descending"])
+@pytest.mark.parametrize("order", ["mixed", "ascending", "descending", "ties"])
 def test_pages_together_hold_each_sms_once(order: str) -> None:
     with running(
         "--sms", "5000", "--page-size", "1000", "--rate", "0", "--order", order
@@ -292,8 +303,32 @@ def test_pages_together_hold_each_sms_once(order: str) -> None:
     assert Counter(map(str, rows)) == Counter(map(str, truth))
     by_time = [sms["dateSent"] for sms in truth]
     sent = [sms["dateSent"] for sms in rows]
-    assert (sent == by_time) == (order == "ascending")
+    assert (sent == by_time) == (order in {"ascending", "ties"})
     assert (sent == by_time[::-1]) == (order == "descending")
+
+
+def all_rows(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Return the rows of all pages, as many as the first page's total and length ask for."""
+    first = data(sandbox)
+    rows: list[dict[str, Any]] = first["smsDetails"]
+    for page in range(2, -(-first["totalCountSms"] // len(rows)) + 1):
+        rows += data(sandbox, pageOfResult=page)["smsDetails"]
+    return rows
+
+
+def test_ties_stand_in_another_order_at_every_call() -> None:
+    args = ("--sms", "9000", "--page-size", "4000", "--rate", "0", "--order", "ties", "--mailings")
+    with running(*args) as sandbox:
+        first = data(sandbox)["smsDetails"]
+        again = data(sandbox)["smsDetails"]
+        rows, truth = all_rows(sandbox), sandbox.sms()
+    assert [sms["dateSent"] for sms in first] == [sms["dateSent"] for sms in again]
+    assert Counter(map(str, first[:3000])) == Counter(map(str, again[:3000]))
+    assert first[:3000] != again[:3000]
+    assert Counter(map(str, first)) != Counter(map(str, again))
+    # What a client that turns the pages gets: as many rows as there are, not the same ones.
+    assert [sms["dateSent"] for sms in rows] == [sms["dateSent"] for sms in truth]
+    assert Counter(map(str, rows)) != Counter(map(str, truth))
 
 
 def test_both_ends_of_the_range_are_included_to_the_second(small: Sandbox) -> None:
@@ -362,6 +397,37 @@ def test_added_rows_are_sent_as_given(small: Sandbox) -> None:
     assert filtered == [odd[1]]
 
 
+def test_a_page_is_compressed_for_a_client_that_takes_it() -> None:
+    with running("--sms", "300", "--rate", "0", "--gzip") as sandbox:
+        compressed, again = call(sandbox), call(sandbox)
+        plain = call(sandbox, headers={"Accept-Encoding": "identity"})
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert int(compressed.headers["Content-Length"]) < len(plain.content)
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.content == again.content == plain.content
+
+
+def test_a_total_can_be_text() -> None:
+    with running("--sms", "300", "--total-as-text") as sandbox:
+        assert data(sandbox)["totalCountSms"] == "300"
+
+
+def test_dates_can_be_written_in_other_ways() -> None:
+    truth = row("01-02-2021 10:20:30")["dateSent"]
+    written = [truth, "01.02.2021 10:20:30", "2021-02-01 10:20:30"]
+
+    def dates(way: str) -> list[str]:
+        with running("--shape", "empty", "--rate", "0", "--date-format", way) as sandbox:
+            sandbox.add_sms([row(truth)])
+            answers = [data(sandbox)["smsDetails"][0]["dateSent"] for _ in range(3)]
+            assert sandbox.sms()[0]["dateSent"] == truth
+        return answers
+
+    assert dates("dd.mm.yyyy") == [written[1]] * 3
+    assert dates("yyyy-mm-dd") == [written[2]] * 3
+    assert sorted(dates("mixed")) == sorted(written)
+
+
 # The account
 
 
@@ -413,6 +479,35 @@ def test_burst_has_31000_sms_in_one_second() -> None:
     assert max(seconds.values()) >= 31_000
 
 
+def test_mailings_send_as_many_sms_as_they_say_in_one_second() -> None:
+    with running("--sms", "1000", "--mailings", "250") as sandbox:
+        seconds = Counter(sms["dateSent"] for sms in sandbox.sms())
+    assert list(seconds.values()) == [250] * 4
+
+
+def test_texts_have_the_length_that_is_asked_for() -> None:
+    with running("--sms", "100", "--text-length", "200") as sandbox:
+        texts = {sms["smsMessage"] for sms in sandbox.sms()}
+    assert {len(text) for text in texts} == {200}
+    assert len(texts) > 90
+    assert all(letter.isalpha() or letter == " " for text in texts for letter in text[:-4])
+
+
+def test_the_clock_brings_sms_that_were_ahead_and_a_new_day(ahead: Sandbox) -> None:
+    body = {"dateFrom": f"{day(-9)} 00:00:00", "dateTo": f"{day(0)} 23:59:59"}
+    tomorrow = {**body, "dateTo": f"{day(1)} 23:59:59"}
+    before, today = ahead.sms(), data(ahead, **body)["totalCountSms"]
+    assert 900 <= len(before) == today <= 1100
+    assert call(ahead, tomorrow).status_code == 422
+    ahead.forward_clock(86_400)
+    after = ahead.sms()
+    assert 180 <= len(after) - len(before) <= 220
+    assert [sms["dateSent"] for sms in after[: len(before)]] == [sms["dateSent"] for sms in before]
+    assert data(ahead, **tomorrow)["totalCountSms"] == len(after)
+    ahead.forward_clock(9 * 86_400)
+    assert len(ahead.sms()) == 2000
+
+
 def test_late_has_nine_tenths_in_the_last_30_days() -> None:
     with running("--sms", "1000", "--shape", "late", "--rate", "0") as sandbox:
         recent = data(sandbox, dateFrom=f"{day(-30)} 00:00:00")["totalCountSms"]
@@ -429,7 +524,74 @@ def test_equal_seeds_make_equal_accounts() -> None:
     assert texts(7) == texts(7) != texts(8)
 
 
+# SMS that come and go
+
+
+def test_deleted_sms_are_gone_from_pages_and_from_the_truth(small: Sandbox) -> None:
+    before = small.sms()
+    doomed = [before[7], before[200], row("01-02-2021 10:00:00"), row("01-02-2021 10:00:00")]
+    small.add_sms(doomed[2:])
+    small.delete_sms(doomed[:3])
+    after = small.sms()
+    assert Counter(map(str, after)) == Counter(map(str, [*before, doomed[3]])) - Counter(
+        map(str, doomed[:2])
+    )
+    assert Counter(map(str, all_rows(small))) == Counter(map(str, after))
+    number = before[7]["phoneNumber"]
+    filtered = data(small, phoneNumbers=[number])["totalCountSms"]
+    assert filtered == sum(sms["phoneNumber"] == number for sms in after)
+    with pytest.raises(ValueError, match="no such SMS"):
+        small.delete_sms([before[7]])
+
+
+def test_gone_rows_leave_the_last_page_refused(small: Sandbox) -> None:
+    small.add_sms([row("01-02-2021 10:00:00")])
+    assert len(data(small, pageOfResult=4)["smsDetails"]) == 1
+    small.set_faults([{"kind": "gone-rows", "at": 1, "rows": 2}])
+    refused = violations(small, pageOfResult=4)
+    assert refused == {("pageOfResult", "Значение должно быть меньше или равно 3.")}
+    assert len(small.sms()) == data(small)["totalCountSms"] == 299
+
+
+def test_an_sms_that_is_deleted_moves_those_after_it_and_no_others(small: Sandbox) -> None:
+    before = data(small)["smsDetails"]
+    small.delete_sms([before[10]])
+    after = data(small)["smsDetails"]
+    assert after[:99] == before[:10] + before[11:]
+
+
+def test_arriving_brings_an_sms_of_this_minute_before_each_call() -> None:
+    with running("--sms", "10", "--rate", "0", "--arriving") as sandbox:
+        assert [data(sandbox)["totalCountSms"] for _ in range(3)] == [11, 12, 13]
+        old = [data(sandbox, dateTo="02-01-2020 00:00:00")["totalCountSms"] for _ in range(3)]
+        assert old == [0] * 3
+        sandbox.forward_clock(3600)
+        call(sandbox)
+        newest = moment(sandbox.sms()[-1]["dateSent"])
+    since = datetime.now(MOSCOW) + timedelta(hours=1) - newest
+    assert timedelta(seconds=-1) < since < timedelta(seconds=65)
+
+
 # Limits
+
+
+def test_a_range_that_is_too_long_gets_504_after_a_while() -> None:
+    args = ("--sms", "100", "--rate", "0", "--longest-days", "40", "--too-long-seconds", "0.3")
+    body = {"dateFrom": f"{day(-41)} 00:00:00", "dateTo": f"{day(-1)} 00:00:00"}
+    with running(*args) as sandbox:
+        assert call(sandbox, body).status_code == 200
+        longer = call(sandbox, {**body, "dateTo": f"{day(-1)} 00:00:01"})
+        stats = sandbox.stats()
+    assert (longer.status_code, longer.headers["Content-Type"][:9]) == (504, "text/html")
+    assert longer.elapsed > timedelta(seconds=0.3)
+    assert (stats["served"], stats["faulted"], stats["points"]) == (1, 1, 2)
+
+
+def test_jitter_varies_the_latency_by_its_part() -> None:
+    calltouch = Calltouch(Making(sms=0), Options(latency=2, jitter=0.25), Plan())
+    drawn = sorted(calltouch.latency() for _ in range(1000))
+    assert 1.5 <= drawn[0] < 1.6
+    assert 2.4 < drawn[-1] <= 2.5
 
 
 def test_the_sixth_call_in_a_second_gets_429_at_once_and_a_later_one_is_served() -> None:
@@ -470,13 +632,15 @@ def test_stats_keep_bodies_and_control_calls_do_not_count(small: Sandbox) -> Non
     stats = small.stats()
     assert stats["bodies"] == [body, "{"]
     assert (stats["served"], stats["refused"], stats["faulted"]) == (1, 1, 0)
+    assert [status for _, status in stats["calls"]] == [200, 400]
+    assert 0 <= stats["calls"][0][0] <= stats["calls"][1][0] < 60
     assert small.token not in json.dumps(stats)
 
 
 # Faults
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "502", "503", "408"])
+@pytest.mark.parametrize("kind", ["429", "500", "502", "503", "504", "408"])
 def test_status_faults_are_that_status_with_html(faulty: Sandbox, kind: str) -> None:
     faulty.set_faults([{"kind": kind, "at": 1}])
     response = call(faulty)
@@ -528,6 +692,7 @@ def test_half_json_is_whole_http_and_half_a_page(faulty: Sandbox) -> None:
         ("syntax-error", '{"meta":[],"data":{"type":"apiError","apiErrorData":{"errorCode":1,'),
         ("token-revoked", '{"message":"Invalid credentials."}'),
         ("unknown-json", '{"result":"ok","items":['),
+        ("other-words", '{"meta":[],"data":{"message":"\\u041e'),
     ],
 )
 def test_wrong_content_comes_under_200(faulty: Sandbox, kind: str, start: str) -> None:
@@ -535,6 +700,39 @@ def test_wrong_content_comes_under_200(faulty: Sandbox, kind: str, start: str) -
     response = call(faulty)
     assert response.status_code == 200
     assert response.text.startswith(start)
+
+
+def test_damaged_begins_and_ends_like_a_page_and_is_no_json(faulty: Sandbox) -> None:
+    right = call(faulty).text
+    faulty.set_faults([{"kind": "damaged", "at": 1}])
+    damaged = call(faulty).text
+    assert damaged[:50] == right[:50]
+    assert damaged.endswith("}]}}")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(damaged, strict=False)
+
+
+def test_drip_sends_one_byte_after_another_and_never_ends(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "drip", "at": 1, "seconds": 0.1}])
+    with requests.post(
+        faulty.url, json=everything(), headers={"SiteId": "1"}, timeout=20, stream=True
+    ) as response:
+        assert response.status_code == 200
+        assert b"".join(islice(response.iter_content(1), 5)) == b" " * 5
+
+
+def test_firewall_is_403_with_html(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "firewall", "at": 1}])
+    response = call(faulty)
+    assert (response.status_code, response.headers["Content-Type"][:9]) == (403, "text/html")
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_right_page_can_come_under_another_status(faulty: Sandbox, status: int) -> None:
+    faulty.set_faults([{"kind": "page-under-status", "at": 1, "status": status}])
+    response = call(faulty)
+    assert response.status_code == status
+    assert response.json() == call(faulty).json()
 
 
 def test_empty_is_200_without_a_body(faulty: Sandbox) -> None:
@@ -549,6 +747,27 @@ def test_short_page_lacks_rows_that_its_total_counts(faulty: Sandbox) -> None:
     assert page["totalCountSms"] == total
     assert len(page["smsDetails"]) == total - 4
     assert len(data(faulty)["smsDetails"]) == total
+
+
+def test_a_first_page_can_be_empty_though_there_are_sms(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "short-page", "at": 1, "rows": 10_000}])
+    assert data(faulty) == {"totalCountSms": 300, "pageOfResult": 1, "smsDetails": []}
+
+
+@pytest.mark.parametrize("rows", [2, -2])
+def test_wrong_total_counts_more_or_fewer_sms_than_there_are(faulty: Sandbox, rows: int) -> None:
+    faulty.set_faults([{"kind": "wrong-total", "from": 1, "rows": rows, "times": 1}])
+    page = data(faulty)
+    assert (page["totalCountSms"], len(page["smsDetails"])) == (300 + rows, 300)
+    assert data(faulty)["totalCountSms"] == 300
+
+
+def test_a_page_can_have_another_size_than_the_first(small: Sandbox) -> None:
+    rows = all_rows(small)
+    small.set_faults([{"kind": "page-size", "at": 2, "rows": 80}])
+    assert data(small)["smsDetails"] == rows[:100]
+    assert data(small, pageOfResult=2)["smsDetails"] == rows[80:160]
+    assert data(small, pageOfResult=2)["smsDetails"] == rows[100:200]
 
 
 def test_late_rows_shift_the_later_pages(small: Sandbox) -> None:
@@ -599,6 +818,16 @@ def test_rules_name_their_calls_and_faults_are_counted(faulty: Sandbox) -> None:
     assert (stats["served"], stats["faulted"], stats["points"]) == (1, 5, 2)
 
 
+def test_a_rule_can_go_by_the_time_since_the_plan_was_set() -> None:
+    plan = read_plan([{"kind": "503", "after": 2, "for": 60}, {"kind": "429", "after": 90}])
+    begun, met = plan.begun, []
+    for seconds in (0, 1, 3, 61, 63, 89, 91, 9000):
+        plan.begun = begun - seconds
+        rule = plan.next()
+        met.append(rule and rule.kind)
+    assert met == [None, None, "503", "503", None, None, "429", "429"]
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -609,6 +838,9 @@ def test_rules_name_their_calls_and_faults_are_counted(faulty: Sandbox) -> None:
         [{"kind": "500", "at": 0}],
         [{"kind": "500", "at": 1, "every": 2}],
         [{"kind": "500", "at": 1, "second": 2}],
+        [{"kind": "500", "at": 1, "for": 2}],
+        [{"kind": "500", "after": "1"}],
+        [{"kind": "short-page", "at": 1, "rows": -1}],
     ],
 )
 def test_a_wrong_plan_is_refused(faulty: Sandbox, plan: Any) -> None:

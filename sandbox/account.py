@@ -6,15 +6,17 @@ what the method shows and asks for. Where an instant is meant, it says so.
 
 import random
 import re
+import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from sandbox.texts import FINAL, PASSED_ON, QUEUED, TEMPLATES, UNANSWERED
+from sandbox.texts import FINAL, PASSED_ON, QUEUED, TEMPLATES, UNANSWERED, long_templates
 from sandbox.wire import Wire
 
 DAY = 86_400
@@ -35,8 +37,9 @@ _DIGITS_AT, _FINAL_AT = 8, 24
 _MIX, _MASK = 0x9E37_79B1, 0xFFFF_FFFF
 
 _BLOCK = 4096  # SMS that the mixed order shuffles as one
-_SHUFFLED = random.Random(_BLOCK).sample(range(_BLOCK), _BLOCK)
+_PLACES = random.Random(_BLOCK).sample(range(_BLOCK), _BLOCK)  # of an SMS in its block
 
+DAY_FORMAT = "%d-%m-%Y"  # what the method writes
 _DATE = re.compile(r"(\d\d)([-.])(\d\d)\2(\d{4}) (\d\d):(\d\d):(\d\d)", re.ASCII)
 
 Row = Mapping[str, object]
@@ -58,9 +61,9 @@ def wall_seconds(text: str) -> int | None:
     return round(moment.timestamp())
 
 
-def wall_text(wall: int) -> str:
+def wall_text(wall: int, day: str = DAY_FORMAT) -> str:
     """Write wall seconds as the method does: `01-04-2024 15:05:32`."""
-    return time.strftime("%d-%m-%Y %H:%M:%S", time.gmtime(wall))
+    return time.strftime(f"{day} %H:%M:%S", time.gmtime(wall))
 
 
 def last_digits(number: object) -> str:
@@ -70,7 +73,7 @@ def last_digits(number: object) -> str:
 
 @dataclass
 class Clock:
-    """The clock that statuses settle by: the real one, moved ahead by `offset` seconds."""
+    """The clock that the account goes by: the real one, moved ahead by `offset` seconds."""
 
     offset: float = 0.0
 
@@ -87,7 +90,12 @@ class Making:
     seed: int = 1
     zone: str = "Europe/Moscow"
     days: int = 365
+    ahead: int = 0  # days
     shape: str = "even"  # even, late, burst or empty
+    mailings: int = 0  # SMS that were sent in one second; 0: each at a time of its own
+    text_length: int = 0  # Russian letters; 0: as the templates are
+    also_fields: Sequence[str] = ()  # of an SMS, beside those of the page
+    also_statuses: Sequence[tuple[str, str]] = ()  # with their details, beside those of the page
 
 
 @dataclass(frozen=True, order=True)
@@ -124,13 +132,24 @@ class Account:
         dice = random.Random(making.seed)
         instants = _instants(making, self.made_until, dice)
         self.walls = array("q", sorted(t + self.offsets[t // QUARTER] for t in instants))
+        if making.mailings:
+            firsts = self.walls[:: making.mailings]
+            self.walls = array("q", [firsts[i // making.mailings] for i in range(len(self.walls))])
         # All that an SMS is but its time comes from two random numbers, so that a million are made
         # at once: who it was sent to, and the rest.
         self.receivers = array("I", dice.randbytes(4 * len(self.walls)))
         self.bits = array("I", dice.randbytes(4 * len(self.walls)))
         self.clients = max(1, min(NUMBERS, len(self.walls) // 5))
+        self.templates = long_templates(making.text_length) if making.text_length else TEMPLATES
+        self.fields = making.also_fields
+        self.finals = [*(status for status in making.also_statuses for _ in range(16)), *FINAL][
+            :256
+        ]
         self.added: list[Added] = []
-        self.added_ever = 0
+        self.gone: list[int] = []  # made SMS that were deleted
+        self.changes = 0  # how many SMS were added or deleted so far
+        self.ahead = making.ahead > 0
+        self.dice = dice
         self._make_equals()
         first = self.made_until - making.days * DAY
         self.first_wall = self.walls[0] if self.walls else self.wall_of(first)
@@ -152,28 +171,44 @@ class Account:
 
     def __len__(self) -> int:
         """Count the SMS."""
-        return len(self.walls) + len(self.added)
+        return self.everything().total
 
     def wall_of(self, instant: float) -> int:
         """Return what the account's wall clock shows at an instant."""
         return int(instant) + self.offsets[int(instant) // QUARTER]
 
-    def today(self) -> int:
-        """Return the current day of the account's zone, in days since 1970."""
-        return self.wall_of(time.time()) // DAY
+    def now(self) -> int:
+        """Return what the account's wall clock shows now."""
+        return self.wall_of(self.clock.now())
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add rows as they are."""
         for row in rows:
             sent = wall_seconds(str(row.get("dateSent")))
-            wall = self.wall_of(time.time()) if sent is None else sent
-            insort(self.added, Added(wall, self.added_ever, row))
-            self.added_ever += 1
+            insort(self.added, Added(self.now() if sent is None else sent, self.changes, row))
+            self.changes += 1
+
+    def remove(self, rows: Sequence[int | Added]) -> None:
+        """Delete SMS."""
+        for row in rows:
+            if isinstance(row, Added):
+                self.added.remove(row)
+            else:
+                insort(self.gone, row)
+            self.changes += 1
+
+    def shown(self, until: int) -> int:
+        """Return the wall second up to which SMS are there for one who asks up to `until`."""
+        return min(until, self.now()) if self.ahead else until
 
     def select(self, since: int, until: int, numbers: frozenset[str] | None = None) -> Selection:
         """Return the SMS of `since`..`until`, both included; numbers by their last ten digits."""
         made: Sequence[int] = range(bisect_left(self.walls, since), bisect_right(self.walls, until))
         added = [row for row in self.added if since <= row.wall <= until]
+        if made:
+            gone = self.gone[bisect_left(self.gone, made[0]) : bisect_right(self.gone, made[-1])]
+            if gone:
+                made = array("I", sorted(set(made).difference(gone)))
         if numbers is not None:
             receivers, clients, wanted = self.receivers, self.clients, _clients(numbers)
             made = array("I", [i for i in made if receivers[i] % clients in wanted])
@@ -182,17 +217,20 @@ class Account:
 
     def everything(self) -> Selection:
         """Return all SMS."""
-        return Selection(range(len(self.walls)), list(self.added))
+        return self.select(-sys.maxsize, self.shown(sys.maxsize))
 
     def page(self, selection: Selection, order: str, start: int, stop: int) -> list[int | Added]:
-        """Return the SMS at `start`..`stop` of the selection in one of three orders.
+        """Return the SMS at `start`..`stop` of the selection in one of four orders.
 
-        `ascending` and `descending` go by time. `mixed` is the same in every call and in no order
-        of time: what was added last comes first, then the made SMS shuffled.
+        `ascending` and `descending` go by time; so does `ties`, but SMS of one second stand in
+        another order at every call. `mixed` is the same in every call and in no order of time: what
+        was added last comes first, then the made SMS shuffled.
         """
         if order == "mixed":
             return _mixed(selection, start, stop)
         stop = min(stop, selection.total)
+        if order == "ties":
+            return self._by_second(selection, start, stop)
         if order == "ascending":
             return self._ascending(selection, start, stop)
         total = selection.total
@@ -210,10 +248,30 @@ class Account:
             rows.insert(places[rank] - start, selection.added[rank])
         return rows[: stop - start]
 
+    def _by_second(self, selection: Selection, start: int, stop: int) -> list[int | Added]:
+        if start >= stop:
+            return []
+        # All SMS of the seconds that the ends fall into are drawn from, so any may be left out.
+        ends = [self._ascending(selection, place, place + 1)[0] for place in (start, stop - 1)]
+        low = self._before(selection, self._wall(ends[0]))
+        rows = self._ascending(selection, low, self._before(selection, self._wall(ends[1]) + 1))
+        self.dice.shuffle(rows)
+        rows.sort(key=self._wall)
+        return rows[start - low : stop - low]
+
+    def _before(self, selection: Selection, wall: int) -> int:
+        """Count the SMS of the selection that were sent before that second."""
+        return bisect_left(selection.made, wall, key=self.walls.__getitem__) + bisect_left(
+            selection.added, wall, key=self._wall
+        )
+
+    def _wall(self, row: int | Added) -> int:
+        return row.wall if isinstance(row, Added) else self.walls[row]
+
     def status(self, index: int) -> tuple[tuple[str, str], float]:
         """Return a made SMS's status with its detail, and the instant at which it changes next."""
         wall, bits = self.walls[index], self.bits[index]
-        final = FINAL[bits >> _FINAL_AT]
+        final = self.finals[bits >> _FINAL_AT]
         sent = wall - self.wall_offsets[wall // QUARTER]
         pace = ((bits ^ self.receivers[index]) * _MIX & _MASK) >> 8
         settles = 3600 + (pace >> 2) % (SLOWEST - 3600) if pace % 4 == 0 else 20 + pace % 580
@@ -235,10 +293,13 @@ class Writer:
         self.account = account
         self.wire = wire
         # Strings without their quotes, escaped once: rows are put together from these.
-        self.templates = [[wire.text(piece)[1:-1] for piece in t] for t in TEMPLATES]
-        self.statuses = {status: self._status(status) for status in (QUEUED, UNANSWERED, *FINAL)}
-        self.finals = [self.statuses[status] for status in FINAL]
-        self.dates: dict[int, str] = {}
+        self.templates = [[wire.text(piece)[1:-1] for piece in t] for t in account.templates]
+        finals = account.finals
+        self.statuses = {status: self._status(status) for status in (QUEUED, UNANSWERED, *finals)}
+        self.statuses[PASSED_ON] = self._status(PASSED_ON)
+        self.finals = [self.statuses[status] for status in finals]
+        self.end = "".join(f',{wire.text(name)}:""' for name in account.fields)
+        self.dates: defaultdict[str, dict[int, str]] = defaultdict(dict)
         self.minutes = [f"{m // 60:02d}:{m % 60:02d}:" for m in range(1440)]
         self.seconds = [f"{s:02d}" for s in range(60)]
 
@@ -246,19 +307,21 @@ class Writer:
         word, detail = map(self.wire.text, status)
         return f'"smsStatus":{word},"smsStatusDetail":{detail},"smsMessage":"'
 
-    def rows(self, rows: Sequence[int | Added], separator: str) -> tuple[str, float]:
+    def rows(
+        self, rows: Sequence[int | Added], separator: str, day_format: str = DAY_FORMAT
+    ) -> tuple[str, float]:
         """Return the rows as JSON, and the instant until which their statuses stay so."""
         account, walls, bits = self.account, self.account.walls, self.account.bits
         receivers, clients = account.receivers, account.clients
-        templates, finals = self.templates, self.finals
-        dates, minutes, seconds = self.dates, self.minutes, self.seconds
+        templates, finals, end = self.templates, self.finals, self.end
+        dates, minutes, seconds = self.dates[day_format], self.minutes, self.seconds
         # Two hours more than any status takes: the wall clock may be set by as much.
         settled = account.wall_of(account.clock.now()) - SLOWEST - 7200
         valid_until = float("inf")
         written = []
         for row in rows:
             if isinstance(row, Added):
-                written.append(self.wire.text(row.row))
+                written.append(self.wire.text(_dated(row.row, day_format)))
                 continue
             wall, dice = walls[row], bits[row]
             if wall < settled:
@@ -271,14 +334,14 @@ class Writer:
             try:
                 date = dates[day]
             except KeyError:
-                date = dates[day] = wall_text(wall)[:10]
+                date = dates[day] = wall_text(wall, day_format)[:10]
             template = templates[(dice & 0xFF) % len(templates)]
             digits = 1000 + (dice >> _DIGITS_AT & 0xFFFF) % 9000
             number = FIRST_NUMBER + (receivers[row] % clients * _SPREAD + _SHIFT) % NUMBERS
             written.append(
                 f'{{"phoneNumber":"{number}",'
                 f'"dateSent":"{date} {minutes[second // 60]}{seconds[second % 60]}",'
-                f'{status}{str(digits).join(template)}"}}'
+                f'{status}{str(digits).join(template)}"{end}}}'
             )
         return separator.join(written), valid_until
 
@@ -304,8 +367,9 @@ class _Offsets(dict[int, int]):
 
 
 def _instants(making: Making, until: int, dice: random.Random) -> list[int]:
-    """Return when the SMS were sent: instants before `until`."""
+    """Return when the SMS were or will be sent: instants before `until` or, then, `ahead`."""
     since = until - making.days * DAY
+    until += making.ahead * DAY
     chance = dice.random
 
     def spread(start: int, stop: int, count: int) -> list[int]:
@@ -342,22 +406,25 @@ def _clients(numbers: frozenset[str]) -> set[int]:
 def _mixed(selection: Selection, start: int, stop: int) -> list[int | Added]:
     """Return added rows, the last one first, then made ones by shuffled blocks.
 
-    Blocks hold a fixed number of an account's SMS, so that a page is found without those before.
+    Blocks are of the account's SMS, so that a page is found without those before, and an SMS that
+    goes only moves those after it.
     """
     added, made = selection.added, selection.made
     rows: list[int | Added] = list(sorted(added, key=lambda row: -row.serial)[start:stop])
-    # The blocks of a range lie on the account's indexes, those of other selections on its own.
-    first = made.start if isinstance(made, range) else 0
-    end = first + len(made)
     passed = len(added)
-    blocks = range(first // _BLOCK, -(-end // _BLOCK))
+    blocks = range(made[0] // _BLOCK, made[-1] // _BLOCK + 1) if made else ()
     for block in sorted(blocks, key=lambda number: number * _MIX & _MASK):
         if passed >= stop:
             break
-        low, high = max(first, block * _BLOCK), min(end, (block + 1) * _BLOCK)
+        low = bisect_left(made, block * _BLOCK)
+        high = bisect_left(made, (block + 1) * _BLOCK)
         if passed + high - low > start:
-            base = block * _BLOCK - first
-            inside = [base + j for j in _SHUFFLED if low - first <= base + j < high - first]
-            rows += [made[k] for k in inside[max(0, start - passed) : stop - passed]]
+            inside = sorted(made[low:high], key=lambda index: _PLACES[index % _BLOCK])
+            rows += inside[max(0, start - passed) : stop - passed]
         passed += high - low
     return rows
+
+
+def _dated(row: Row, day_format: str) -> Row:
+    wall = None if day_format == DAY_FORMAT else wall_seconds(str(row.get("dateSent")))
+    return row if wall is None else {**row, "dateSent": wall_text(wall, day_format)}

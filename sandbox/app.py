@@ -1,12 +1,14 @@
 """The method over HTTP, the page that shows the account, and the control calls."""
 
 import asyncio
+import gzip
 import json
+import random
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,18 +17,25 @@ from starlette.routing import Route
 
 from sandbox import faults
 from sandbox.account import (
+    DAY,
+    DAY_FORMAT,
     Account,
     Clock,
     Making,
+    Row,
     Selection,
     Writer,
+    wall_seconds,
     wall_text,
 )
 from sandbox.home import home_page
 from sandbox.rules import (
+    FORMS,
     NO_RIGHT,
     OUT_OF_POINTS,
+    STATUSES,
     Question,
+    Reading,
     RefusedError,
     check_page,
     invalid_credentials,
@@ -36,28 +45,68 @@ from sandbox.rules import (
 from sandbox.wire import Wire
 
 PATH = "/lead-service/v1/api/sms-to-clients/result"
+PATH_UNDER_ACCESS = "/lead-service/v1/api/calltouch-leads/sms-to-clients/result"
+PATHS = {
+    "documented": (PATH,),
+    "under-access": (PATH_UNDER_ACCESS,),
+    "both": (PATH, PATH_UNDER_ACCESS),
+}
 TOKEN = "sandbox-token-5f0c1d7e9a3b"
 SITE_ID = "10777"
 COST = 2  # points for a successful call, whatever it returns
 PARTY_NAME = "ООО Песочница"
 CACHED_BYTES = 256 * 1024 * 1024
 BODIES = 200
+CALLS = 5_000
 DUMPED_AT_ONCE = 5_000
+IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
 
 
 @dataclass(frozen=True)
 class Options:
     """How the sandbox behaves. The defaults are as the method's page says."""
 
+    url: str = "documented"  # a key of PATHS
     page_size: int = 10_000
     rate: int = 5  # calls in any second from one address; 0: no limit
+    retry_after: int | None = None  # seconds, told to the calls over that rate; None: not told
     points: int | None = None  # of the day; None: no limit
     latency: float = 0.0  # seconds
+    jitter: float = 0.0  # by which part of itself the latency varies
+    longest_days: int | None = None  # of a range that is answered, others get 504; None: any is
+    too_long_seconds: float = 0.0
     order: str = "mixed"
+    arriving: bool = False
+    date_format: str = "dd-mm-yyyy"
+    gzip: bool = False
+    total_as_text: bool = False
     no_right: bool = False
     empty_as_list: bool = False
     unescaped_unicode: bool = False
     raw_breaks: bool = False
+    allow: Sequence[str] = ()  # of rules.ALLOWANCES
+    refuse: Sequence[str] = ()  # of rules.REFUSALS
+    refusals: Sequence[tuple[str, int, str]] = ()  # reason, HTTP status, form or "" for its own
+    ends: str = "included"  # of ENDS
+    beyond_last: str = "refused"  # refused, empty or repeated
+    ignore_page: bool = False
+
+
+DATE_FORMATS = {
+    "dd-mm-yyyy": DAY_FORMAT,
+    "dd.mm.yyyy": "%d.%m.%Y",
+    "yyyy-mm-dd": "%Y-%m-%d",
+    "mm/dd/yyyy": "%m/%d/%Y",
+}
+MIXED_FORMATS = 3  # of them, the first ones
+# The range that is looked at, of one that is asked for.
+ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
+    "included": lambda since, until: (since, until),
+    "from-excluded": lambda since, until: (since + 1, until),
+    "to-excluded": lambda since, until: (since, until - 1),
+    "excluded": lambda since, until: (since + 1, until - 1),
+    "whole-minutes": lambda since, until: (since // 60 * 60, until // 60 * 60),
+}
 
 
 @dataclass
@@ -70,6 +119,9 @@ class Stats:
     faulted: int = 0
     points: int = 0
     bodies: deque[str] = field(default_factory=lambda: deque(maxlen=BODIES))
+    # Seconds since `begun` at which each of the last calls came, and its HTTP status; 0: none.
+    calls: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CALLS))
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Limiter:
@@ -124,6 +176,12 @@ class Calltouch:
         self.making = making
         self.options = options
         self.plan = plan
+        self.reading = Reading(
+            options.allow,
+            options.refuse,
+            {**STATUSES, **{reason: status for reason, status, _ in options.refusals}},
+            {reason: form for reason, _, form in options.refusals if form},
+        )
         self.clock = Clock()
         self.account = Account(making, self.clock)
         self.wire = Wire(options.unescaped_unicode, options.raw_breaks)
@@ -132,14 +190,14 @@ class Calltouch:
         self.limiter = Limiter(options.rate)
         self.stats = Stats()
         self.cache = PageCache()
-        # One selection is asked for page by page. `added_ever` is in the key: it is a new one then.
+        # One selection is asked for page by page. `changes` is in the key: it is a new one then.
         self.select = lru_cache(8)(self._select)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
         return Starlette(
             routes=[
-                Route(PATH, self.method, methods=["POST"]),
+                *(Route(path, self.method, methods=["POST"]) for path in PATHS[self.options.url]),
                 Route("/", self.home),
                 Route("/_sandbox/stats", self.get_stats),
                 Route("/_sandbox/reset-stats", self.reset_stats, methods=["POST"]),
@@ -147,112 +205,190 @@ class Calltouch:
                 Route("/_sandbox/faults", self.set_faults, methods=["POST"]),
                 Route("/_sandbox/sms", self.get_sms),
                 Route("/_sandbox/sms", self.add_sms, methods=["POST"]),
+                Route("/_sandbox/sms", self.delete_sms, methods=["DELETE"]),
             ],
             exception_handlers={404: _not_found},
         )
 
     async def method(self, request: Request) -> Response:
-        """Answer a call of the method."""
+        """Answer a call of the method, and note when it came and what it got."""
+        stats, came = self.stats, time.monotonic()
+        response = await self.attended(request)
+        stats.calls.append((round(came - stats.begun, 3), response.status_code))
+        return response
+
+    async def attended(self, request: Request) -> Response:
+        """Answer a call: by the rate limit, by a fault, or as the page says."""
         if not self.limiter.lets_in(request.client.host if request.client else ""):
             self.stats.limited += 1
-            return faults.status_page(429, faults.STATUSES["429"])
+            response = faults.status_page(429, faults.STATUSES["429"])
+            if self.options.retry_after is not None:
+                response.headers["Retry-After"] = str(self.options.retry_after)
+            return response
         raw = await request.body()
         self.stats.bodies.append(raw.decode(errors="replace"))
         rule = self.plan.next()
+        if self.options.arriving:
+            now = self.account.now()
+            self.account.add([self.late_row("0000000000", now - self.account.changes % 60)])
         if self.options.latency:
-            await asyncio.sleep(self.options.latency)
+            await asyncio.sleep(self.latency())
         if rule is None:
-            return self.answer(request, raw)
+            return await self.answer(request, raw)
         self.stats.faulted += 1
         fault = faults.Fault(
             rule,
             self.wire,
-            lambda less: self.answer(request, raw, less=less, counted=False),
+            lambda twist: self.answer(request, raw, twist),
             lambda rows: self.add_late_rows(raw, rows),
+            lambda rows: self.delete_rows(raw, rows),
         )
         return await fault.answer()
 
-    def answer(
-        self, request: Request, raw: bytes, *, less: int = 0, counted: bool = True
+    def latency(self) -> float:
+        """Return the seconds before the next answer."""
+        return self.options.latency * (1 + self.options.jitter * random.uniform(-1, 1))
+
+    async def answer(
+        self, request: Request, raw: bytes, twist: faults.Twist | None = None
     ) -> Response:
-        """Answer as the page says, its rows short of `less`."""
-        status = 200
+        """Answer as the page says, or for a fault, with its twist; only the first is counted."""
+        counted = twist is None
         try:
             self.authorize(request)
-            body = self.page_body(read_question(raw, self.account.today()), less)
-            self.stats.points += COST
+            question = self.question(raw)
+            longest = self.options.longest_days
+            if longest is not None and question.until - question.since > longest * DAY:
+                await asyncio.sleep(self.options.too_long_seconds)
+                self.stats.faulted += counted
+                return faults.status_page(504, faults.STATUSES["504"])
+            gzipped = counted and self.options.gzip and _takes_gzip(request)
+            body = self.page_body(question, twist or faults.Twist(), gzipped=gzipped)
         except RefusedError as refused:
-            status, body = refused.status, self.wire.encode(refused.body)
-        if counted:
-            self.stats.served += status == 200
-            self.stats.limited += status == 429
-            self.stats.refused += status not in {200, 429}
+            self.stats.limited += counted and refused.reason == "points"
+            self.stats.refused += counted and refused.reason != "points"
+            return self.refusal(refused)
+        self.stats.points += COST
+        self.stats.served += counted
+        headers = {"Content-Encoding": "gzip"} if gzipped else {}
+        return Response(body, headers=headers, media_type="application/json")
+
+    def refusal(self, refused: RefusedError) -> Response:
+        """Answer a refused call, as the page says or as the reading does."""
+        status = self.reading.statuses[refused.reason]
+        form = self.reading.forms.get(refused.reason)
+        if form == "html":
+            return faults.status_page(status, "Calltouch")
+        body = self.wire.encode(FORMS[form] if form else refused.body)
         return Response(body, status, media_type="application/json")
 
     def authorize(self, request: Request) -> None:
         """Refuse a call that may not be made."""
-        headers = request.headers
-        if (headers.get("Access-Token"), headers.get("SiteId")) != (TOKEN, SITE_ID):
-            raise invalid_credentials()
+        token, site = request.headers.get("Access-Token"), request.headers.get("SiteId")
+        if (token, site) != (TOKEN, SITE_ID):
+            raise RefusedError("token" if token != TOKEN else "site", invalid_credentials())
         if self.options.no_right:
-            raise message(403, NO_RIGHT.format(party_name=PARTY_NAME))
+            raise RefusedError("right", message(NO_RIGHT.format(party_name=PARTY_NAME)))
         if self.options.points is not None and self.stats.points + COST > self.options.points:
             # The page says that there is a daily number of points, not how its end is answered.
-            raise message(429, OUT_OF_POINTS)
+            raise RefusedError("points", message(OUT_OF_POINTS))
 
-    def page_body(self, question: Question, less: int) -> bytes:
+    def page_body(self, question: Question, twist: faults.Twist, *, gzipped: bool) -> bytes:
         """Return the page that is asked for."""
-        key = (question, self.account.added_ever, less)
+        since, until = ENDS[self.options.ends](question.since, question.until)
+        question = replace(question, since=since, until=self.account.shown(until))
+        day_format = DATE_FORMATS[self.date_format()]
+        if self.options.order == "ties":  # no page is the same twice
+            body, _ = self.written_page(question, twist, day_format)
+            return gzip.compress(body, 1) if gzipped else body
+        key = (question, self.account.changes, twist, day_format, gzipped)
         page = self.cache.get(key, self.clock.now())
         if page is None:
-            page, valid_until = self.written_page(question, less)
+            page, valid_until = self.written_page(question, twist, day_format)
+            page = gzip.compress(page, 1) if gzipped else page
             self.cache.put(key, page, valid_until)
         return page
 
-    def written_page(self, question: Question, less: int) -> tuple[bytes, float]:
+    def date_format(self) -> str:
+        """Return how this answer writes dates."""
+        if self.options.date_format == "mixed":
+            return list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
+        return self.options.date_format
+
+    def written_page(
+        self, question: Question, twist: faults.Twist, day_format: str
+    ) -> tuple[bytes, float]:
         """Write a page; return it with the instant until which it stays so."""
-        selection, size = self._current(question), self.options.page_size
-        check_page(question.page, -(-selection.total // size))
+        selection, size = self._current(question), twist.size or self.options.page_size
+        page, last = question.page, max(1, -(-selection.total // size))
+        if self.options.ignore_page:
+            page = 1
+        elif self.options.beyond_last == "refused":
+            check_page(page, last)
+        elif self.options.beyond_last == "repeated":
+            page = min(page, last)
         if selection.total == 0 and self.options.empty_as_list:
             return self.wire.encode({"meta": [], "data": []}), float("inf")
-        start = (question.page - 1) * size
+        start = (page - 1) * size
         rows = self.account.page(selection, self.options.order, start, start + size)
-        written, valid_until = self.writer.rows(rows[: max(0, len(rows) - less)], ",")
+        rows = rows[: max(0, len(rows) - twist.less)]
+        written, valid_until = self.writer.rows(rows, ",", day_format)
+        total = max(0, selection.total + twist.off)
         body = (
-            f'{{"meta":[],"data":{{"totalCountSms":{selection.total},'
+            f'{{"meta":[],"data":{{"totalCountSms":{self.total_text(total)},'
             f'"pageOfResult":{question.page},"smsDetails":[{written}]}}}}'
         )
         return body.encode(), valid_until
 
+    def total_text(self, total: int) -> str:
+        """Return `totalCountSms` as JSON."""
+        return f'"{total}"' if self.options.total_as_text else str(total)
+
     def _current(self, question: Question) -> Selection:
-        added = self.account.added_ever
-        return self.select(question.since, question.until, question.numbers, added)
+        changes = self.account.changes
+        return self.select(question.since, question.until, question.numbers, changes)
 
     def _select(
-        self, since: int, until: int, numbers: frozenset[str] | None, _added_ever: int
+        self, since: int, until: int, numbers: frozenset[str] | None, _changes: int
     ) -> Selection:
         return self.account.select(since, until, numbers)
 
     def add_late_rows(self, raw: bytes, count: int) -> None:
         """Add SMS inside the range that a body asks for, to a number that it asks for."""
         try:
-            question = read_question(raw, self.account.today())
+            question = self.question(raw)
         except RefusedError:
             return
-        number = "7" + min(question.numbers or {"0000000000"})
-        until = max(question.since, min(question.until, self.account.wall_of(time.time())))
-        self.account.add(
-            [
-                {
-                    "phoneNumber": number,
-                    "dateSent": wall_text(question.since + (until - question.since) * k // count),
-                    "smsStatus": "sent",
-                    "smsStatusDetail": "Передано оператору",
-                    "smsMessage": f"Это SMS появилось позже других: {self.account.added_ever + k}",
-                }
-                for k in range(count)
-            ]
-        )
+        number = min(question.numbers or {"0000000000"})
+        since, until = question.since, min(question.until, self.account.now())
+        for k in range(count):
+            late = since + max(0, until - since) * k // count
+            self.account.add([self.late_row(number, late)])
+
+    def late_row(self, number: str, wall: int) -> Row:
+        """Return an SMS that appears later than others, to the number with these ten digits."""
+        return {
+            "phoneNumber": "7" + number,
+            "dateSent": wall_text(wall),
+            "smsStatus": "sent",
+            "smsStatusDetail": "Передано оператору",
+            "smsMessage": f"Это SMS появилось позже других: {self.account.changes}",
+        }
+
+    def delete_rows(self, raw: bytes, count: int) -> None:
+        """Delete SMS, evenly by time, of those that a body asks for."""
+        try:
+            question = self.question(raw)
+        except RefusedError:
+            return
+        selection = self._current(question)
+        places = {selection.total * k // count for k in range(count if selection.total else 0)}
+        pick = partial(self.account.page, selection, "ascending")
+        self.account.remove([row for place in places for row in pick(place, place + 1)])
+
+    def question(self, raw: bytes) -> Question:
+        """Read a body."""
+        return read_question(raw, self.account.now() // DAY, self.reading)
 
     def config(self, url: str) -> dict[str, object]:
         """Return a config.json for the connector."""
@@ -267,7 +403,7 @@ class Calltouch:
 
     async def home(self, request: Request) -> Response:
         """Show what this is."""
-        url = str(request.url.replace(path=PATH, query=""))
+        url = str(request.url.replace(path=PATHS[self.options.url][0], query=""))
         facts = {
             "URL": url,
             "Access token": TOKEN,
@@ -286,9 +422,11 @@ class Calltouch:
         return HTMLResponse(home_page(facts, counts, json.dumps(self.config(url), indent=2)))
 
     async def get_stats(self, request: Request) -> Response:
-        """Return the numbers and the last bodies, read where they are JSON."""
+        """Return the numbers, the last bodies, read where they are JSON, and the last calls."""
         stats = asdict(self.stats)
+        del stats["begun"]
         stats["bodies"] = [_read(body) for body in self.stats.bodies]
+        stats["calls"] = sorted(self.stats.calls)
         return JSONResponse(stats)
 
     async def reset_stats(self, request: Request) -> Response:
@@ -297,7 +435,7 @@ class Calltouch:
         return JSONResponse({})
 
     async def forward_clock(self, request: Request) -> Response:
-        """Move the clock of the statuses."""
+        """Move the clock."""
         body = _read(await request.body())
         seconds = body.get("forward_seconds") if isinstance(body, dict) else None
         if not isinstance(seconds, int | float) or seconds < 0:
@@ -333,6 +471,27 @@ class Calltouch:
             return _wrong("the body is a list of objects")
         self.account.add(rows)
         return JSONResponse({"added": len(rows)})
+
+    async def delete_sms(self, request: Request) -> Response:
+        """Delete an SMS for each row that is given, by its number, second and text."""
+        given = _read(await request.body())
+        if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
+            return _wrong("the body is a list of objects")
+        for row in given:
+            wall = wall_seconds(str(row.get("dateSent")))
+            same = self.account.select(wall, wall) if wall is not None else Selection([], [])
+            for sms in self.account.page(same, "ascending", 0, same.total):
+                written = json.loads(self.truth.rows([sms], "")[0])
+                if all(written.get(name) == row.get(name) for name in IDENTITY):
+                    self.account.remove([sms])
+                    break
+            else:
+                return _wrong(f"no such SMS: {row}")
+        return JSONResponse({"deleted": len(given)})
+
+
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "")
 
 
 def _read(body: str | bytes) -> object:

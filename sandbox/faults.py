@@ -3,21 +3,22 @@
 A plan is a list of rules; the first that fits a call is taken. Calls are counted from 1 since the
 plan was set, those that the rate limit let in. A rule says what by ``"kind"``, one of `KINDS`,
 whose docstrings tell how each looks on the wire, and when by one of ``"at": n`` (the n-th call),
-``"every": n`` and ``"from": n`` (the n-th and all after), with ``"times": m`` at most m times.
+``"every": n``, ``"from": n`` (the n-th and all after) and ``"after": seconds`` since the plan was
+set, which with ``"for": seconds`` ends so much later. With ``"times": m`` it takes m calls at most.
 """
 
 import asyncio
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sandbox.rules import BROKEN_JSON, api_error, invalid_credentials
+from sandbox.rules import BROKEN_JSON, api_error, invalid_credentials, message
 from sandbox.wire import Wire
 
 STATUSES = {
@@ -25,6 +26,7 @@ STATUSES = {
     "500": "Internal Server Error",
     "502": "Bad Gateway",
     "503": "Service Temporarily Unavailable",
+    "504": "Gateway Time-out",
     "408": "Request Time-out",
 }
 
@@ -37,17 +39,22 @@ class Rule:
     at: int | None = None
     every: int | None = None
     start: int | None = None  # "from" in a plan
+    after: float | None = None  # seconds
+    lasting: float = float("inf")  # "for" in a plan
     times: int | None = None
     seconds: float | None = None
     date: bool = False
     location: str = "https://calltouch.invalid/"
     rows: int = 3
+    status: int = 500
     taken: int = 0
 
-    def fits(self, call: int) -> bool:
-        """Tell whether this rule takes the call."""
+    def fits(self, call: int, seconds: float) -> bool:
+        """Tell whether this rule takes the call that comes so many seconds after the plan."""
         if self.times is not None and self.taken >= self.times:
             return False
+        if self.after is not None:
+            return 0 <= seconds - self.after < self.lasting
         if self.every is not None:
             return call % self.every == 0
         return call == self.at if self.start is None else call >= self.start
@@ -59,12 +66,14 @@ class Plan:
 
     rules: list[Rule] = field(default_factory=list)
     calls: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
     def next(self) -> Rule | None:
         """Count a call and return the rule that takes it."""
         self.calls += 1
+        seconds = time.monotonic() - self.begun
         for rule in self.rules:
-            if rule.fits(self.calls):
+            if rule.fits(self.calls, seconds):
                 rule.taken += 1
                 return rule
         return None
@@ -84,20 +93,32 @@ def read_plan(plan: object) -> Plan:
 def _read_rule(given: object) -> Rule:
     if not isinstance(given, dict):
         raise ValueError("a rule is an object")  # noqa: TRY004 - JSON of a caller
-    fields = {"start" if name == "from" else name: value for name, value in given.items()}
-    if unknown := fields.keys() - _FIELDS:
+    if unknown := given.keys() - _FIELDS:
         raise ValueError(f"unknown in a rule: {', '.join(sorted(unknown))}")
-    if fields.get("kind") not in KINDS:
+    if given.get("kind") not in KINDS:
         raise ValueError(f"kind is one of: {', '.join(KINDS)}")
-    if len(fields.keys() & {"at", "every", "start"}) != 1:
-        raise ValueError("a rule has one of at, every and from")
-    for name in ("at", "every", "start", "times", "rows"):
-        value = fields.get(name, 1)
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{'from' if name == 'start' else name} is a whole number from 1")
-    if type(fields.get("seconds", 1)) not in {int, float}:
-        raise ValueError("seconds is a number")
-    return Rule(**fields)
+    if len(given.keys() & {"at", "every", "from", "after"}) != 1:
+        raise ValueError("a rule has one of at, every, from and after")
+    if "for" in given and "after" not in given:
+        raise ValueError("for goes with after")
+    for name in ("at", "every", "from", "times", "rows", "status"):
+        value = given.get(name, 1)
+        if type(value) is not int or (value < 1 and (name, given["kind"]) != _SIGNED):
+            raise ValueError(f"{name} is a whole number from 1")
+    for name in ("seconds", "after", "for"):
+        value = given.get(name, 0)
+        if type(value) not in {int, float} or value < 0:
+            raise ValueError(f"{name} is a number from 0")
+    return Rule(**{_RENAMED.get(str(name), str(name)): value for name, value in given.items()})
+
+
+@dataclass(frozen=True)
+class Twist:
+    """What is wrong with an otherwise right page."""
+
+    less: int = 0  # SMS left out, the total unchanged
+    off: int = 0  # what the total is told too high by
+    size: int | None = None  # SMS on a page
 
 
 @dataclass(frozen=True)
@@ -106,8 +127,9 @@ class Fault:
 
     rule: Rule
     wire: Wire
-    right: Callable[[int], Response]  # the right answer, its page short of that many rows
+    right: Callable[[Twist], Awaitable[Response]]  # the right answer, but for the twist
     add_rows: Callable[[int], None]
+    delete_rows: Callable[[int], None]
 
     async def answer(self) -> Response:
         """Answer as the rule says."""
@@ -118,7 +140,7 @@ class Fault:
         return Response(self.wire.encode(body), media_type="application/json")
 
     async def status(self) -> Response:
-        """`429`, `500`, `502`, `503`, `408`: that HTTP status with a small HTML page."""
+        """`429`, `500`, `502`, `503`, `504`, `408`: that HTTP status with a small HTML page."""
         return status_page(int(self.rule.kind), STATUSES[self.rule.kind])
 
     async def retry_after(self) -> Response:
@@ -132,18 +154,46 @@ class Fault:
 
     async def reset(self) -> Response:
         """`reset`: the connection is reset without an answer."""
-        return Reset()
+        return Reset(status_code=0)
 
     async def cut(self) -> Response:
         """`cut`: the connection ends after half of the body that Content-Length announces."""
-        right = self.right(0)
+        right = await self.right(Twist())
         return Cut(right.body, right.status_code, media_type="application/json")
 
     async def half_json(self) -> Response:
         """`half-json`: half of the right body, with its own length."""
-        right = self.right(0)
+        right = await self.right(Twist())
         half = bytes(right.body)[: len(right.body) // 2]
         return Response(half, right.status_code, media_type="application/json")
+
+    async def damaged(self) -> Response:
+        """`damaged`: the right body with a few bytes in its middle that make it no JSON."""
+        right = await self.right(Twist())
+        body, middle = bytes(right.body), len(right.body) // 2
+        damaged = body[:middle] + b'",,"' + body[middle + 4 :]
+        return Response(damaged, right.status_code, media_type="application/json")
+
+    async def drip(self) -> Response:
+        """`drip`: 200, then a blank every `seconds` (1), for ever."""
+        seconds = 1 if self.rule.seconds is None else self.rule.seconds
+
+        async def blanks() -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(seconds)
+
+        return StreamingResponse(blanks(), media_type="application/json")
+
+    async def firewall(self) -> Response:
+        """`firewall`: 403 with an HTML page."""
+        return status_page(403, "Forbidden")
+
+    async def page_under_status(self) -> Response:
+        """`page-under-status`: the right answer under the HTTP status `status` (500)."""
+        right = await self.right(Twist())
+        right.status_code = self.rule.status
+        return right
 
     async def html(self) -> Response:
         """`html`: 200 with an HTML page."""
@@ -155,37 +205,54 @@ class Fault:
 
     async def api_error(self) -> Response:
         """`api-error`: 200 with the documented apiError body, errorCode 500."""
-        return self.json(api_error(200, 500, "Внутренняя ошибка сервера").body)
+        return self.json(api_error(500, "Внутренняя ошибка сервера"))
 
     async def syntax_error(self) -> Response:
         """`syntax-error`: 200 with the documented body for broken JSON, errorCode 1."""
-        return self.json(api_error(200, 1, BROKEN_JSON).body)
+        return self.json(api_error(1, BROKEN_JSON))
 
     async def token_revoked(self) -> Response:
         """`token-revoked`: 200 with the documented body for a wrong token."""
-        return self.json(invalid_credentials().body)
+        return self.json(invalid_credentials())
 
     async def unknown_json(self) -> Response:
         """`unknown-json`: 200 with JSON of another shape."""
         return self.json({"result": "ok", "items": [1, 2]})
 
+    async def other_words(self) -> Response:
+        """`other-words`: 200 with a message of the documented form, in words it does not list."""
+        return self.json(message("Отчет формируется, повторите запрос позже"))
+
     async def short_page(self) -> Response:
-        """`short-page`: the right page less `rows` (3), the total unchanged."""
-        return self.right(self.rule.rows)
+        """`short-page`: the right page less `rows` (3; 10000 empties it), the total unchanged."""
+        return await self.right(Twist(less=self.rule.rows))
+
+    async def wrong_total(self) -> Response:
+        """`wrong-total`: the right page, its total too high by `rows` (3); may be negative."""
+        return await self.right(Twist(off=self.rule.rows))
+
+    async def page_size(self) -> Response:
+        """`page-size`: the right answer of a service whose pages hold `rows` SMS."""
+        return await self.right(Twist(size=self.rule.rows))
+
+    async def gone_rows(self) -> Response:
+        """`gone-rows`: `rows` (3) SMS of the asked range are deleted, then the right answer."""
+        self.delete_rows(self.rule.rows)
+        return await self.right(Twist())
 
     async def late_rows(self) -> Response:
         """`late-rows`: `rows` (3) new SMS appear in the asked range, then the right answer."""
         self.add_rows(self.rule.rows)
-        return self.right(0)
+        return await self.right(Twist())
 
     async def slow(self) -> Response:
         """`slow`: the right answer after `seconds` (3)."""
         await asyncio.sleep(3 if self.rule.seconds is None else self.rule.seconds)
-        return self.right(0)
+        return await self.right(Twist())
 
     async def silent(self) -> Response:
         """`silent`: no answer, until the client leaves."""
-        return Hanging()
+        return Hanging(status_code=0)
 
     async def redirect(self) -> Response:
         """`redirect`: 302 to `location`."""
@@ -198,19 +265,32 @@ KINDS: dict[str, Callable[[Fault], Awaitable[Response]]] = {
     "reset": Fault.reset,
     "cut": Fault.cut,
     "half-json": Fault.half_json,
+    "damaged": Fault.damaged,
+    "drip": Fault.drip,
+    "firewall": Fault.firewall,
+    "page-under-status": Fault.page_under_status,
     "html": Fault.html,
     "empty": Fault.empty,
     "api-error": Fault.api_error,
     "syntax-error": Fault.syntax_error,
     "token-revoked": Fault.token_revoked,
     "unknown-json": Fault.unknown_json,
+    "other-words": Fault.other_words,
     "short-page": Fault.short_page,
+    "wrong-total": Fault.wrong_total,
+    "page-size": Fault.page_size,
     "late-rows": Fault.late_rows,
+    "gone-rows": Fault.gone_rows,
     "slow": Fault.slow,
     "silent": Fault.silent,
     "redirect": Fault.redirect,
 }
-_FIELDS = {"kind", "at", "every", "start", "times", "seconds", "date", "location", "rows"}
+_RENAMED = {"from": "start", "for": "lasting"}  # Python's own words
+_FIELDS = {
+    *("kind", "at", "every", "from", "after", "for", "times"),
+    *("seconds", "date", "location", "rows", "status"),
+}
+_SIGNED = ("rows", "wrong-total")
 
 
 def status_page(status: int, phrase: str) -> Response:

@@ -39,7 +39,7 @@ class Sandbox:
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return served, limited, refused, faulted, points, and the last calls' bodies."""
+        """Return served, limited, refused, faulted, points, and the last `bodies` and `calls`."""
         stats: dict[str, Any] = self._control("GET", "stats").json()
         return stats
 
@@ -52,7 +52,7 @@ class Sandbox:
         self._control("POST", "faults", plan)
 
     def forward_clock(self, seconds: float) -> None:
-        """Let statuses settle as if that much time had passed."""
+        """Let the account be as if that much time had passed."""
         self._control("POST", "clock", {"forward_seconds": seconds})
 
     def sms(self) -> list[dict[str, Any]]:
@@ -63,6 +63,10 @@ class Sandbox:
     def add_sms(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add rows that are sent just as given."""
         self._control("POST", "sms", rows)
+
+    def delete_sms(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Delete an SMS for each row, by its number, second and text."""
+        self._control("DELETE", "sms", rows)
 
     def _control(self, verb: str, name: str, body: object = None) -> requests.Response:
         address = f"http://{urlsplit(self.url).netloc}/_sandbox/{name}"

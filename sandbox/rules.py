@@ -1,10 +1,14 @@
 """What the method refuses, and in which words.
 
 The bodies and most messages are the page's. Where it has none, the message is Symfony's Russian
-one, since the page's own are. The page gives no HTTP status but 429; those here are usual ones.
+one, since the page's own are. The page gives no HTTP status but 429; those here are usual ones. A
+`Reading` says what is done otherwise.
 """
 
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -12,6 +16,7 @@ from sandbox.account import DAY, last_digits, wall_seconds
 
 MAX_NUMBERS = 10_000
 NUMBER_DIGITS = 10  # with the area or operator code
+_YEAR_FIRST = re.compile(r"(\d{4})([-.])(\d\d)\2(\d\d)( .*)", re.ASCII)
 FIELDS = ("dateFrom", "dateTo", "phoneNumbers", "pageOfResult")
 REQUIRED = ("dateFrom", "dateTo")
 
@@ -34,44 +39,77 @@ ABOVE_LAST_PAGE = "Значение должно быть меньше или р
 # The page does not document how a used-up day answers.
 OUT_OF_POINTS = "Превышен суточный лимит API-баллов"
 
+# Why a call is refused, and the HTTP status that says so.
+STATUSES = {
+    "token": 401,
+    "site": 401,
+    "right": 403,
+    "points": 429,
+    "json": 400,
+    "field": 400,
+    "value": 422,
+}
+
 Violations = list[tuple[str, str]]
 
 
-class RefusedError(Exception):
-    """A call that the method refuses: the HTTP status, and the body."""
-
-    def __init__(self, status: int, body: object) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
+def invalid_credentials() -> object:
+    """Return the body for a wrong token or site."""
+    return {"message": "Invalid credentials."}
 
 
-def invalid_credentials() -> RefusedError:
-    """Return the refusal of a wrong token or site."""
-    return RefusedError(401, {"message": "Invalid credentials."})
+def message(text: str) -> object:
+    """Return the body that is one sentence."""
+    return {"meta": [], "data": {"message": text}}
 
 
-def message(status: int, text: str) -> RefusedError:
-    """Return a refusal that is one sentence."""
-    return RefusedError(status, {"meta": [], "data": {"message": text}})
-
-
-def api_error(status: int, code: int, text: str) -> RefusedError:
-    """Return a refusal with an error's code."""
+def api_error(code: int, text: str) -> object:
+    """Return the body with an error's code."""
     error = {"errorCode": code, "errorMessage": text, "errorDescription": None}
     data = {"type": "apiError", "apiErrorData": error, "validationErrorData": None}
-    return RefusedError(status, {"meta": [], "data": data})
+    return {"meta": [], "data": data}
 
 
-def validation_error(violations: Violations) -> RefusedError:
-    """Return the refusal that lists what is wrong with which field."""
+def validation_error(violations: Violations) -> object:
+    """Return the body that lists what is wrong with which field."""
     listed = [{"fieldPath": path, "message": text} for path, text in violations]
     data = {
         "type": "validationError",
         "apiErrorData": None,
         "validationErrorData": {"violations": listed},
     }
-    return RefusedError(422, {"meta": [], "data": data})
+    return {"meta": [], "data": data}
+
+
+# The forms of the page's error bodies, for a refusal that comes in the form of another.
+FORMS = {
+    "credentials": invalid_credentials(),
+    "right": message(NO_RIGHT),
+    "message": message("Запрос отклонен"),
+    "violations": validation_error([("dateFrom", EMPTY)]),
+    "error": api_error(1, BROKEN_JSON),
+}
+ALLOWANCES = ("future", "reversed", "page-0", "page-1", "page-text", "year-first")
+REFUSALS = ("dots", "masks")
+
+
+class RefusedError(Exception):
+    """A call that the method refuses: why, by a key of `STATUSES`, and the body."""
+
+    def __init__(self, reason: str, body: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.body = body
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the service takes what the page leaves open, or says it does not take."""
+
+    allow: Sequence[str] = ()  # of ALLOWANCES
+    refuse: Sequence[str] = ()  # of REFUSALS
+    statuses: Mapping[str, int] = field(default_factory=lambda: STATUSES)
+    forms: Mapping[str, str] = field(default_factory=dict)  # a key of FORMS, or html, by reason
 
 
 @dataclass(frozen=True)
@@ -84,7 +122,7 @@ class Question:
     page: int
 
 
-def read_question(raw: bytes, today: int) -> Question:
+def read_question(raw: bytes, today: int, reading: Reading) -> Question:
     """Read a body, `today` being the day in the account's zone, in days since 1970.
 
     Raises:
@@ -95,30 +133,48 @@ def read_question(raw: bytes, today: int) -> Question:
     except orjson.JSONDecodeError:
         body = None
     if not isinstance(body, dict):
-        raise api_error(400, 1, BROKEN_JSON)
+        raise RefusedError("json", api_error(1, BROKEN_JSON))
     for name in REQUIRED:
         if name not in body:
-            raise message(400, MISSING_FIELD.format(field=name))
+            raise RefusedError("field", message(MISSING_FIELD.format(field=name)))
 
     violations: Violations = []
-    since, until = (_date(name, body[name], today, violations) for name in REQUIRED)
-    if since is not None and until is not None and since > until:
+    last = today if "future" not in reading.allow else sys.maxsize
+    since, until = (
+        _date(name, _day_first(body[name], reading), last, violations) for name in REQUIRED
+    )
+    reversed_range = since is not None and until is not None and since > until
+    if reversed_range and "reversed" not in reading.allow:
         violations += [("dateFrom", AFTER_DATE_TO), ("dateTo", BEFORE_DATE_FROM)]
-    numbers = _numbers(body["phoneNumbers"], violations) if "phoneNumbers" in body else None
-    page = _page(body["pageOfResult"], violations) if "pageOfResult" in body else 1
+    numbers, page = None, 1
+    if "phoneNumbers" in body:
+        numbers = _numbers(body["phoneNumbers"], violations, reading)
+    if "pageOfResult" in body:
+        page = _page(body["pageOfResult"], violations, reading)
     violations += [(name, UNEXPECTED) for name in body if name not in FIELDS]
     if violations or since is None or until is None:
-        raise validation_error(violations)
+        raise RefusedError("value", validation_error(violations))
     return Question(since, until, numbers, page)
 
 
 def check_page(page: int, last: int) -> None:
     """Refuse a page after the last one."""
     if page > max(1, last):
-        raise validation_error([("pageOfResult", ABOVE_LAST_PAGE.format(last=last))])
+        violations = [("pageOfResult", ABOVE_LAST_PAGE.format(last=last))]
+        raise RefusedError("value", validation_error(violations))
 
 
-def _date(name: str, value: object, today: int, violations: Violations) -> int | None:
+def _day_first(value: object, reading: Reading) -> object:
+    """Return a date as `wall_seconds` takes it; what the reading refuses becomes no date."""
+    if not isinstance(value, str):
+        return value
+    if "dots" in reading.refuse and "." in value:
+        return "." + value
+    parts = _YEAR_FIRST.fullmatch(value) if "year-first" in reading.allow else None
+    return "{3}{1}{2}{1}{0}{4}".format(*parts.groups()) if parts else value
+
+
+def _date(name: str, value: object, last: int, violations: Violations) -> int | None:
     if not isinstance(value, str):
         violations.append((name, WRONG_TYPE.format(type="string")))
         return None
@@ -128,12 +184,12 @@ def _date(name: str, value: object, today: int, violations: Violations) -> int |
     wall = wall_seconds(value)
     if wall is None:
         violations.append((name, NO_DATE))
-    elif wall // DAY > today:
+    elif wall // DAY > last:
         violations.append((name, IN_FUTURE))
     return wall
 
 
-def _numbers(value: object, violations: Violations) -> frozenset[str]:
+def _numbers(value: object, violations: Violations, reading: Reading) -> frozenset[str]:
     if not isinstance(value, list):
         violations.append(("phoneNumbers", WRONG_TYPE.format(type="array")))
         return frozenset()
@@ -148,14 +204,18 @@ def _numbers(value: object, violations: Violations) -> frozenset[str]:
             violations.append((f"phoneNumbers[{place}]", WRONG_TYPE.format(type="string")))
         elif len(number) < NUMBER_DIGITS:
             violations.append((f"phoneNumbers[{place}]", NO_NUMBER if item.strip() else EMPTY))
-        numbers.append(number)
+        # Where masks are refused, a number is found only as the method itself writes it.
+        if "masks" not in reading.refuse or item == f"7{number}":
+            numbers.append(number)
     return frozenset(numbers)
 
 
-def _page(value: object, violations: Violations) -> int:
+def _page(value: object, violations: Violations, reading: Reading) -> int:
+    if isinstance(value, str) and value.isdecimal() and "page-text" in reading.allow:
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         violations.append(("pageOfResult", WRONG_TYPE.format(type="integer")))
         return 1
-    if value <= 1:
+    if value <= 1 and f"page-{value}" not in reading.allow:
         violations.append(("pageOfResult", NOT_ABOVE_1))
-    return value
+    return max(1, value)

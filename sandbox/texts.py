@@ -1,5 +1,7 @@
 """What the made SMS say, and the statuses they come to: Calltouch's own Russian words."""
 
+import random
+
 # An SMS's text is its template's pieces joined by its four digits, so one piece means no digits.
 TEMPLATES = (
     ("Ваш код авторизации: ", ""),
@@ -45,6 +47,21 @@ TEMPLATES = (
         " будет рассмотрено в понедельник. Приносим извинения за неудобства.",
     ),
 )
+
+_WORDS = [
+    *("скидка", "подарок", "заказ", "магазин", "доставка", "курьер", "сегодня", "завтра", "неделя"),
+    *("клиент", "бонус", "карта", "покупка", "запись", "прием", "мастер", "салон", "ремонт"),
+    *("оплата", "заявка", "адрес", "выходные", "акция", "предложение", "каждый", "новый", "первый"),
+    *("бесплатно", "ждем", "вас", "приходите", "успейте", "получите", "узнайте"),
+]
+
+
+def long_templates(length: int) -> tuple[tuple[str, str], ...]:
+    """Return as many templates for texts of that many letters, the four digits among them."""
+    dice = random.Random(length)
+    texts = (" ".join(dice.choices(_WORDS, k=length)).capitalize() for _ in TEMPLATES)
+    return tuple((text[: max(0, length - 5)] + " ", "") for text in texts)
+
 
 # smsStatus with its smsStatusDetail, in the course of an SMS's life.
 QUEUED = ("waiting", "Ожидает отправки")
