@@ -7,7 +7,7 @@ DEMO_VENV := .venv-demo
 DEMO_BIN := $(DEMO_VENV)/bin
 CONFIG ?= secrets/config.json
 
-.PHONY: help demo sync test format bench image image-test destinations-test form clean
+.PHONY: help demo sync test format bench image image-test destinations-test clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -44,9 +44,6 @@ destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and 
 	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,destinations]'
 	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
 		--timeout 300 --show-capture=no integration_tests/destinations
-
-form:  ## Draw the form of spec.json as docs/form/form.png
-	cd docs/form && npm install --silent && node render.mjs
 
 clean:  ## Remove the environments and what tools have left
 	rm -rf $(VENV) $(DEMO_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp

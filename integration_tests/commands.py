@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from integration_tests.platform_rules import Said, judge
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "main.py")]
@@ -25,23 +26,23 @@ def catalog(sync_mode: str) -> dict[str, Any]:
     return configured
 
 
-@dataclass(frozen=True)
-class Output:
-    """What a command left: its messages, its exit code, and all it wrote, for the search."""
+class Output(Said):
+    """What a command said, as tests ask for it."""
 
-    messages: list[dict[str, Any]]
-    code: int
-    written: bytes
+    @property
+    def written(self) -> bytes:
+        """All that it wrote, for the search."""
+        return self.out + self.err
 
     @property
     def records(self) -> list[dict[str, Any]]:
         """The records' data."""
-        return [m["record"]["data"] for m in self.messages if m["type"] == "RECORD"]
+        return [record["data"] for record in self.of("RECORD")]
 
     @property
     def states(self) -> list[dict[str, Any]]:
         """The states, as a state file holds them."""
-        return [m["state"] for m in self.messages if m["type"] == "STATE"]
+        return self.of("STATE")
 
     @property
     def cursors(self) -> list[str | None]:
@@ -50,28 +51,23 @@ class Output:
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """The TRACE errors of the stream."""
-        traces = [m["trace"] for m in self.messages if m["type"] == "TRACE"]
-        errors = [t["error"] for t in traces if t["type"] == "ERROR"]
-        return [e for e in errors if not e["message"].startswith("During the sync")]
+        """The TRACE errors."""
+        return self.traces("ERROR")
 
     @property
     def statuses(self) -> list[str]:
         """The stream's statuses."""
-        traces = [m["trace"] for m in self.messages if m["type"] == "TRACE"]
-        return [t["stream_status"]["status"] for t in traces if t["type"] == "STREAM_STATUS"]
+        return [status["status"] for status in self.traces("STREAM_STATUS")]
 
     @property
     def logs(self) -> str:
         """The log, a message a line."""
-        return "\n".join(m["log"]["message"] for m in self.messages if m["type"] == "LOG")
+        return "\n".join(log["message"] for log in self.of("LOG"))
 
     @property
     def status(self) -> tuple[str, str | None]:
         """What `check` found, and its sentence."""
-        (found,) = [
-            m["connectionStatus"] for m in self.messages if m["type"] == "CONNECTION_STATUS"
-        ]
+        (found,) = self.of("CONNECTION_STATUS")
         return found["status"], found.get("message")
 
 
@@ -102,13 +98,15 @@ def start(
     )
 
 
-def run(folder: Path, command: str, *args: Any, **kwargs: Any) -> Output:
-    """Run a command to its end; on stdout must stand messages alone."""
-    with start(folder, command, *args, **kwargs) as process:
+def run(
+    folder: Path, command: str, config: Mapping[str, Any] | None = None, *args: Any, **kwargs: Any
+) -> Output:
+    """Run a command to its end; what it says must keep to the platform's rules."""
+    with start(folder, command, config, *args, **kwargs) as process:
         out, err = process.communicate(timeout=TIMEOUT)
-    messages = [json.loads(line) for line in out.splitlines()]
-    assert all("type" in message for message in messages)
-    return Output(messages, process.returncode, out + err)
+    output = Output(command, out, err, process.returncode, config or {})
+    judge(output)
+    return output
 
 
 def lines(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:

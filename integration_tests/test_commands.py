@@ -39,9 +39,7 @@ def test_check_succeeds_with_one_call(sandbox: Sandbox, tmp_path: Path) -> None:
     [
         ({"access_token": "wrong"}, "Calltouch does not accept the API token: «Invalid creden"),
         ({"site_id": "5"}, "Calltouch does not accept the API token: «Invalid credentials»."),
-        ({"timezone": "Mars/Olympus"}, "The setting Time zone (timezone): "),
-        ({"api_url": "http://127.0.0.1:9/x"}, "127.0.0.1 refuses connections. Tried "),
-        ({"api_url": "https://no-such-host.invalid/x"}, "There is no host named no-such-host"),
+        ({"timezone": "Mars/Olympus"}, 'The setting Time zone (timezone): "Mars/Olympus" is not'),
         ({"phone_numbers": ["123"]}, "The setting Phone numbers (phone_numbers): entry 1 does"),
     ],
 )

@@ -53,10 +53,10 @@ def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> Non
             headers={"Access-Token": sandbox.token, "SiteId": sandbox.site_id},
             timeout=10,
         )
-        status, message = run(tmp_path, "check", sandbox.config()).status
-    assert status == "FAILED"
-    assert "(HTTP 429): «Превышен суточный лимит API-баллов»" in str(message)
-    assert "daily API points are used up" in str(message)
+        error, *_ = run(tmp_path, "check", sandbox.config()).errors
+    assert error["failure_type"] == "transient_error"
+    assert "(HTTP 429): «Превышен суточный лимит API-баллов»" in error["message"]
+    assert "daily API points are used up" in error["message"]
 
 
 @pytest.mark.parametrize("stop", ["config", "SIGINT", "SIGTERM"])

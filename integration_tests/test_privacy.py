@@ -1,13 +1,17 @@
-"""Nothing private is said, whatever Calltouch answers: the token, numbers, texts."""
+"""Nothing private is said at any level, whatever Calltouch answers: the token, numbers, texts."""
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integration_tests.commands import Output, run
+from integration_tests.platform_rules import forms
 from integration_tests.test_failures import ENDS
 from integration_tests.test_faults import SURVIVED
 from sandbox.process import Sandbox, running
@@ -15,41 +19,35 @@ from sandbox.process import Sandbox, running
 NUMBER = "70005550199"
 MASK = "+7 (000) 555-01-99"
 TEXT = "Тайна \U0001f600 вклада"
+TOKEN = "token-of-the-private-5f0c1d7e"
+SMS = {
+    "phoneNumber": NUMBER,
+    "dateSent": None,
+    "smsStatus": "delivered",
+    "smsStatusDetail": "Доставлено",
+    "smsMessage": TEXT,
+}
 FAULTS = [*SURVIVED, *({"kind": kind, "location": "https://elsewhere.example/"} for kind in ENDS)]
 
 
 @pytest.fixture(scope="module")
 def calltouch() -> Iterator[Sandbox]:
     """Run a sandbox with marked SMS on three pages."""
-    sms = {
-        "phoneNumber": NUMBER,
-        "dateSent": None,
-        "smsStatus": "delivered",
-        "smsStatusDetail": "Доставлено",
-    }
     with running("--sms", "30", "--page-size", "10") as sandbox:
-        sandbox.add_sms([{**sms, "smsMessage": f"{TEXT} {n}"} for n in range(25)])
+        sandbox.add_sms([{**SMS, "smsMessage": f"{TEXT} {n}"} for n in range(25)])
         yield sandbox
-
-
-def forms(secret: str) -> set[bytes]:
-    """Return a secret in plain, escaped once and twice, and as bytes are shown."""
-    escaped = json.dumps(secret)[1:-1]
-    texts = {secret, escaped, json.dumps(escaped)[1:-1], repr(secret.encode())[2:-1]}
-    return {text.encode() for text in texts | {text.replace("\\", "\\\\") for text in texts}}
-
-
-def said(output: Output) -> bytes:
-    """Return all that a command wrote but the records, whose place the data is."""
-    lines = output.written.splitlines(keepends=True)
-    return b"".join(line for line in lines if not line.startswith(b'{"type":"RECORD"'))
 
 
 @pytest.mark.parametrize("command", ["check", "read"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f["kind"] + ("-date" * ("date" in f)))
 def test_no_fault_makes_a_command_say_what_is_private(
-    sandbox: Sandbox, tmp_path: Path, fault: dict[str, Any], command: str
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+    command: str,
 ) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "debug")  # as the platform may set it
     lasting = fault["kind"] in ENDS
     sandbox.set_faults([{**fault, "from": 1} if lasting else {**fault, "at": 1}])
     output = run(tmp_path, command, sandbox.config(phone_numbers=[MASK]))
@@ -57,13 +55,83 @@ def test_no_fault_makes_a_command_say_what_is_private(
     if command == "read" and not lasting:
         texts = [record["smsMessage"] for record in output.records]
         assert sum(text.startswith(TEXT) for text in texts) == 25, "what is marked was read"
-    for secret in (sandbox.token, NUMBER, MASK, TEXT):
+    assert_private(output, sandbox.token)
+
+
+def assert_private(output: Output, token: str) -> None:
+    assert b"Debug logs enabled" in output.written
+    for secret in (token, NUMBER, MASK, TEXT):
         for form in forms(secret):
-            assert form not in said(output)
+            assert form not in output.unasked
 
 
-def test_debug_shows_bodies_and_never_the_token(sandbox: Sandbox, tmp_path: Path) -> None:
-    output = run(tmp_path, "read", sandbox.config(), None, "incremental", "--debug")
-    assert b"smsDetails" in output.written
-    for form in forms(sandbox.token):
-        assert form not in output.written
+def body(data: object) -> bytes:
+    return json.dumps({"meta": [], "data": data}, ensure_ascii=False).encode()
+
+
+def violation(words: str) -> bytes:
+    violations = [{"fieldPath": "phoneNumbers[0]", "message": words}]
+    return body(
+        {"type": "validationError", "validationErrorData": {"violations": violations}},
+    )
+
+
+PAGE = body({"totalCountSms": 1, "pageOfResult": 1, "smsDetails": [SMS]})
+HTML = f"<html><title>500</title><p>{NUMBER} {MASK} {TEXT} {TOKEN}</p></html>".encode()
+ANSWERS = {
+    "html-500": (500, HTML),
+    "html-403": (403, HTML),
+    "429": (429, body({"message": f"Лимит для {NUMBER} ({MASK}), токен {TOKEN}"})),
+    "violation": (422, violation(f"Номер {MASK} ({NUMBER}) для {TOKEN}")),
+    "page-400": (400, PAGE),
+    "page-500": (500, PAGE),
+    "page-cut": (200, PAGE[:-9]),
+    "row-of-texts": (200, body({"totalCountSms": 1, "smsDetails": [NUMBER, TEXT]})),
+    "echo": (400, body({"echo": {"phoneNumbers": [MASK], NUMBER: TEXT}})),
+}
+
+
+@contextmanager
+def answering(status: int, content: bytes) -> Iterator[str]:
+    """Serve an answer to the first request, and to later ones that there are no SMS."""
+    answers = [(status, content)]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            code, sent = answers.pop() if answers else (200, body([]))
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/x"
+        server.shutdown()
+    assert not answers, "the answer was asked for"
+
+
+@pytest.mark.parametrize(
+    ("command", "level"), [("check", "LOG_LEVEL"), ("read", "LOG_LEVEL"), ("read", "--debug")]
+)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_no_answer_is_shown_at_debug_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, command: str, level: str
+) -> None:
+    options = ["--debug"] if level == "--debug" else []
+    if not options:
+        monkeypatch.setenv(level, "debug")
+    with answering(*ANSWERS[answer]) as url:
+        config = {
+            "access_token": TOKEN,
+            "site_id": "10777",
+            "start_date": "2024-04-01",
+            "phone_numbers": [MASK],
+            "api_url": url,
+        }
+        output = run(tmp_path, command, config, None, "incremental", *options)
+    assert_private(output, TOKEN)

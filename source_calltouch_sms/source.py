@@ -1,10 +1,17 @@
 """The source: its check and its streams, no more."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airbyte_cdk.models import AirbyteConnectionStatus, FailureType, Status
+from airbyte_cdk.models import (
+    AirbyteConnectionStatus,
+    AirbyteMessage,
+    AirbyteStateMessage,
+    ConfiguredAirbyteCatalog,
+    FailureType,
+    Status,
+)
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
 from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets
@@ -21,15 +28,19 @@ class SourceCalltouchSms(AbstractSource):
     """`Config.parse` does it, and names the setting."""
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
-        """Answer in one sentence, which the CDK's own `check` would show through `repr`."""
+        """Answer FAILED, in one sentence, for what the user can fix.
+
+        Raises:
+            AirbyteTracedException: any other failure. Before it tries a sync again, the platform
+                checks, and by a FAILED it would end the job for good.
+        """
         try:
-            self.check_connection(logger, config)
+            return super().check(logger, config)
         except AirbyteTracedException as error:
-            if error.failure_type == FailureType.system_error:
+            if error.failure_type != FailureType.config_error:
                 raise
             message = filter_secrets(str(error))
             return AirbyteConnectionStatus(status=Status.FAILED, message=message)
-        return AirbyteConnectionStatus(status=Status.SUCCEEDED)
 
     def check_connection(
         self, logger: logging.Logger, config: Mapping[str, Any]
@@ -41,6 +52,38 @@ class SourceCalltouchSms(AbstractSource):
         """
         SmsMessages(Config.parse(config)).check()
         return True, None
+
+    def read(
+        self,
+        logger: logging.Logger,
+        config: Mapping[str, Any],
+        catalog: ConfiguredAirbyteCatalog,
+        state: list[AirbyteStateMessage] | None = None,
+    ) -> Iterator[AirbyteMessage]:
+        """Read as the CDK does, but end a failed sync by its cause, told once.
+
+        The CDK tells the cause, then ends by a summary that quotes it. That is a config_error
+        whatever the cause, and so the platform would take any failed sync for wrong settings.
+
+        Raises:
+            AirbyteTracedException: the cause.
+        """
+        cause = None
+        try:
+            for message in super().read(logger, config, catalog, state):
+                if message.trace and message.trace.error:
+                    cause = message.trace.error
+                else:
+                    yield message
+        except AirbyteTracedException:
+            if cause is None or cause.failure_type is None:
+                raise
+            raise AirbyteTracedException(
+                cause.internal_message,
+                cause.message,
+                cause.failure_type,
+                stream_descriptor=cause.stream_descriptor,
+            ) from None
 
     def streams(self, config: Mapping[str, Any]) -> list[Stream]:
         """Return the one stream; no network."""

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from airbyte_cdk.models import (
     AirbyteStateMessage,
     AirbyteStateType,
     AirbyteStreamState,
+    FailureType,
     Status,
     StreamDescriptor,
     SyncMode,
     Type,
 )
 from airbyte_cdk.sources.connector_state_manager import HashableStreamDescriptor
+from airbyte_cdk.sources.streams import Stream
+from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.utils.airbyte_secrets_utils import update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
@@ -31,6 +34,8 @@ from source_calltouch_sms.run import Entrypoint, run
 from unit_tests.conftest import settings
 
 LOGGER = logging.getLogger("airbyte")
+CATALOG = Path(__file__).resolve().parents[1] / "integration_tests/configured_catalog.json"
+REFUSED = requests.exceptions.ConnectionError("[Errno 111] Connection refused")
 
 
 def check(**changes: Any) -> tuple[Status, str | None]:
@@ -70,24 +75,106 @@ def test_a_failed_check_is_one_plain_sentence_with_calltouchs_words(
     assert requests_mock.call_count == 1
 
 
-def test_a_host_that_cannot_be_reached_fails_the_check(
-    requests_mock: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "sentence", "failure_type"),
+    [
+        ({"exc": REFUSED}, "refuses connections. Tried", FailureType.transient_error),
+        ({"json": {"unheard": "of"}}, "unheard: str", FailureType.system_error),
+    ],
+)
+def test_what_the_user_cannot_fix_leaves_a_check_as_an_error_of_its_kind(
+    requests_mock: requests_mock.Mocker,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, Any],
+    sentence: str,
+    failure_type: FailureType,
 ) -> None:
     monkeypatch.setattr("source_calltouch_sms.streams.CHECK_PATIENCE_SECONDS", 0.01)
-    refused = requests.exceptions.ConnectionError("[Errno 111] Connection refused")
-    requests_mock.post(api.URL, exc=refused)
-    status, message = check()
-    assert status == Status.FAILED
-    assert message
-    assert "refuses connections. Tried" in message
-
-
-def test_a_check_that_meets_an_error_of_ours_raises_it(
-    requests_mock: requests_mock.Mocker,
-) -> None:
-    requests_mock.post(api.URL, json={"unheard": "of"})
-    with pytest.raises(AirbyteTracedException, match="unheard: str"):
+    requests_mock.post(api.URL, **answer)
+    with pytest.raises(AirbyteTracedException, match=sentence) as raised:
         check()
+    assert raised.value.failure_type == failure_type
+
+
+class Failing(Stream):
+    """A stream of two slices, the second of which fails."""
+
+    name = "sms_messages"
+    primary_key = "smsKey"
+    cursor_field = "dateSent"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.state: MutableMapping[str, Any] = {}
+
+    def get_json_schema(self) -> Mapping[str, Any]:  # type: ignore[override]  # theirs is cached
+        return {}
+
+    def stream_slices(self, **_: Any) -> Iterable[Mapping[str, Any]]:
+        return [{"day": 1}, {"day": 2}]
+
+    def read_records(
+        self,
+        sync_mode: SyncMode,
+        cursor_field: list[str] | None = None,
+        stream_slice: Mapping[str, Any] | None = None,
+        stream_state: Mapping[str, Any] | None = None,
+    ) -> Iterable[StreamData]:
+        assert stream_slice
+        yield {"day": stream_slice["day"]}
+        if stream_slice["day"] == 2:
+            raise self._error
+        self.state = {"dateSent": "2024-04-01T00:00:00+03:00"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "failure_type"),
+    [
+        *(
+            (AirbyteTracedException("inside", "A sentence.", kind), "A sentence.", kind)
+            for kind in FailureType
+        ),
+        (KeyError("a fault of ours"), "Something went wrong", FailureType.system_error),
+    ],
+    ids=str,
+)
+def test_a_failed_read_ends_by_its_cause_told_once(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+    sentence: str,
+    failure_type: FailureType,
+) -> None:
+    monkeypatch.setattr(SourceCalltouchSms, "streams", lambda *_: [Failing(error)])
+    path = tmp_path / "config.json"
+    path.write_bytes(orjson.dumps(settings()))
+    with pytest.raises(AirbyteTracedException) as raised:
+        command(capsys, monkeypatch, "read", "--config", str(path), "--catalog", str(CATALOG))
+    told = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    statuses = [
+        m["trace"]["stream_status"]["status"]
+        for m in told
+        if m["type"] == "TRACE" and m["trace"]["type"] == "STREAM_STATUS"
+    ]
+    assert statuses == ["STARTED", "RUNNING", "INCOMPLETE"]
+    assert [m["record"]["data"]["day"] for m in told if m["type"] == "RECORD"] == [1, 2]
+    assert "STATE" in [m["type"] for m in told], "what was saved before the failure stays"
+    assert not any(m["type"] == "TRACE" and m["trace"]["type"] == "ERROR" for m in told)
+    # Raised, it ends the process with code 1, and the CDK writes it as the last message.
+    trace = raised.value.as_airbyte_message().trace
+    assert trace
+    assert trace.error
+    assert trace.error.failure_type == failure_type
+    assert trace.error.message.startswith(sentence)
+    assert trace.error.stream_descriptor == StreamDescriptor("sms_messages")
+
+
+def test_a_read_with_wrong_settings_names_the_setting() -> None:
+    catalog = SourceCalltouchSms.read_catalog(str(CATALOG))
+    with pytest.raises(AirbyteTracedException, match=r"API URL \(api_url\)") as raised:
+        list(SourceCalltouchSms().read(LOGGER, settings(api_url="https://a..b"), catalog))
+    assert raised.value.failure_type == FailureType.config_error
 
 
 def test_a_token_in_calltouchs_words_is_masked(requests_mock: requests_mock.Mocker) -> None:
@@ -132,7 +219,7 @@ def test_a_wrong_setting_fails_the_command_without_showing_what_is_private(
     assert status["connectionStatus"] == {
         "status": "FAILED",
         "message": "The setting Phone numbers (phone_numbers): entry 1 does not fit the format "
-        '"at least 10 digits".',
+        '"10 to 15 digits".',
     }
 
 
