@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_VENV := .venv-demo
 DEMO_BIN := $(DEMO_VENV)/bin
+LOCK_VENV := .venv-lock
+# What each environment is installed from, by hash: the image, `make test`'s, `make demo`'s.
+LOCKS := requirements.lock requirements-tests.lock requirements-demo.lock
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
 CONFIG ?= secrets/config.json
 
-.PHONY: help demo sync test format bench image image-test destinations-test clean
+.PHONY: help demo sync test format bench lock package-test image image-test destinations-test clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -23,6 +27,8 @@ test: $(VENV)/.ready  ## Lint, type-check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/actionlint
+	$(BIN)/zizmor --quiet --offline .github
 	$(BIN)/pytest
 
 format: $(VENV)/.ready  ## Format, and mend what the linter can
@@ -30,8 +36,22 @@ format: $(VENV)/.ready  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.ready  ## Measure speed, calls and memory beside other ways; writes docs/performance.md
-	$(BIN)/pip install --quiet -e '.[bench]'
+	$(BIN)/$(PIP_INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+lock:  ## Bring the lock files up to date with setup.py; UPGRADE=--upgrade takes the newest releases
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_VENV)/bin/$(PIP_INSTALL) 'uv>=0.9,<1'
+	@for lock in $(LOCKS); do \
+		extra=$${lock#requirements}; extra=$${extra%.lock}; \
+		echo "$$lock"; \
+		$(LOCK_VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+			--custom-compile-command 'make lock' $${extra:+--extra "$${extra#-}"} $(UPGRADE) \
+			--output-file "$$lock" setup.py || exit; \
+	done
+
+package-test: $(VENV)/.ready  ## Build wheel and sdist, install each into an empty environment and run it
+	@$(BIN)/pytest integration_tests/package -n 0
 
 image:  ## Build the Docker image, with docker or, where no engine runs, buildah
 	@integration_tests/image/build.sh
@@ -41,19 +61,21 @@ image-test: $(VENV)/.ready  ## Build the image and run its commands against the 
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
 destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and compare with the account
-	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,destinations]'
+	$(DEMO_BIN)/$(PIP_INSTALL) -e '.[demo,destinations]'
 	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
 		--timeout 300 --show-capture=no integration_tests/destinations
 
 clean:  ## Remove the environments and what tools have left
-	rm -rf $(VENV) $(DEMO_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
+	rm -rf $(VENV) $(DEMO_VENV) $(LOCK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
 
-$(VENV)/.ready: setup.py
+$(VENV)/.ready: setup.py requirements-tests.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[tests]'
+	$(BIN)/$(PIP_INSTALL) --require-hashes -r requirements-tests.lock
+	$(BIN)/$(PIP_INSTALL) --no-deps -e .
 	@touch $@
 
-$(DEMO_VENV)/.ready: setup.py
+$(DEMO_VENV)/.ready: setup.py requirements-demo.lock
 	$(PYTHON) -m venv $(DEMO_VENV)
-	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(DEMO_BIN)/$(PIP_INSTALL) --require-hashes -r requirements-demo.lock
+	$(DEMO_BIN)/$(PIP_INSTALL) --no-deps -e .
 	@touch $@

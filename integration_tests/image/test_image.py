@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,23 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+from integration_tests.commands import ROOT, out
 from sandbox.process import Sandbox, running
 from source_calltouch_sms.config import SPEC
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "localhost/source-calltouch-sms:test"
 METADATA: dict[str, Any] = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
 STREAM = "sms_messages"
 SMS = 25_000
 
 Message = dict[str, Any]
-
-
-def out(*command: str | Path) -> str:
-    """Return what a command prints; a failure tells what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 class Docker:
