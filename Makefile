@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_VENV := .venv-demo
 DEMO_BIN := $(DEMO_VENV)/bin
+DESTINATIONS_VENV := .venv-destinations
+DESTINATIONS_BIN := $(DESTINATIONS_VENV)/bin
 CONFIG ?= secrets/config.json
 
 .PHONY: help demo sync test format bench image image-test destinations-test form clean
@@ -13,11 +15,14 @@ CONFIG ?= secrets/config.json
 help:  ## Show the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice
-	@$(DEMO_BIN)/python -m demo
+demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice; SANDBOX="--help" lists options
+	@$(DEMO_BIN)/python -m demo $(SANDBOX)
 
-sync: $(DEMO_VENV)/.ready  ## Sync a real account into a DuckDB file of its own: make sync CONFIG=secrets/config.json
-	@$(DEMO_BIN)/python -m demo --config $(CONFIG)
+sync: $(DEMO_VENV)/.ready  ## Sync a real account: make sync CONFIG=secrets/config.json [DESTINATION=postgres]
+ifdef DESTINATION
+	@$(DEMO_BIN)/pip install --quiet --disable-pip-version-check 'dlt[$(DESTINATION)]'
+endif
+	@$(DEMO_BIN)/python -m demo.sync --config $(CONFIG) $(if $(DESTINATION),--destination $(DESTINATION))
 
 test: $(VENV)/.ready  ## Lint, type-check and test
 	$(BIN)/ruff check .
@@ -40,16 +45,15 @@ image-test: $(VENV)/.ready  ## Build the image and run its commands against the 
 	@integration_tests/image/build.sh --test
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
-destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and compare with the account
-	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,destinations]'
-	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
-		--timeout 300 --show-capture=no integration_tests/destinations
+destinations-test: $(DESTINATIONS_VENV)/.ready  ## Sync into DuckDB, PostgreSQL and ClickHouse's tables, and compare with the account
+	$(DESTINATIONS_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
+		--timeout 300 --show-capture=no -rs integration_tests/destinations
 
 form:  ## Draw the form of spec.json as docs/form/form.png
 	cd docs/form && npm install --silent && node render.mjs
 
 clean:  ## Remove the environments and what tools have left
-	rm -rf $(VENV) $(DEMO_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
+	rm -rf $(VENV) $(DEMO_VENV) $(DESTINATIONS_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
 
 $(VENV)/.ready: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -59,4 +63,9 @@ $(VENV)/.ready: setup.py
 $(DEMO_VENV)/.ready: setup.py
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(DESTINATIONS_VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(DESTINATIONS_VENV)
+	$(DESTINATIONS_BIN)/pip install --quiet --disable-pip-version-check -e '.[destinations]'
 	@touch $@
