@@ -9,6 +9,8 @@ LOCK_VENV := .venv-lock
 # What each environment is installed from, by hash: the image, `make test`'s, `make demo`'s.
 LOCKS := requirements.lock requirements-tests.lock requirements-demo.lock
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
+DESTINATIONS_VENV := .venv-destinations
+DESTINATIONS_BIN := $(DESTINATIONS_VENV)/bin
 CONFIG ?= secrets/config.json
 
 .PHONY: help demo sync test format bench lock package-test image image-test destinations-test clean
@@ -17,11 +19,14 @@ CONFIG ?= secrets/config.json
 help:  ## Show the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice
-	@$(DEMO_BIN)/python -m demo
+demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice; SANDBOX="--help" lists options
+	@$(DEMO_BIN)/python -m demo $(SANDBOX)
 
-sync: $(DEMO_VENV)/.ready  ## Sync a real account into a DuckDB file of its own: make sync CONFIG=secrets/config.json
-	@$(DEMO_BIN)/python -m demo --config $(CONFIG)
+sync: $(DEMO_VENV)/.ready  ## Sync a real account: make sync CONFIG=secrets/config.json [DESTINATION=postgres]
+ifdef DESTINATION
+	@$(DEMO_BIN)/pip install --quiet --disable-pip-version-check 'dlt[$(DESTINATION)]'
+endif
+	@$(DEMO_BIN)/python -m demo.sync --config $(CONFIG) $(if $(DESTINATION),--destination $(DESTINATION))
 
 test: $(VENV)/.ready  ## Lint, type-check and test
 	$(BIN)/ruff check .
@@ -60,13 +65,12 @@ image-test: $(VENV)/.ready  ## Build the image and run its commands against the 
 	@integration_tests/image/build.sh --test
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
-destinations-test: $(DEMO_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, and compare with the account
-	$(DEMO_BIN)/$(PIP_INSTALL) -e '.[demo,destinations]'
-	$(DEMO_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
-		--timeout 300 --show-capture=no integration_tests/destinations
+destinations-test: $(DESTINATIONS_VENV)/.ready  ## Sync into DuckDB, PostgreSQL and ClickHouse's tables, and compare with the account
+	$(DESTINATIONS_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
+		--timeout 300 --show-capture=no -rs integration_tests/destinations
 
 clean:  ## Remove the environments and what tools have left
-	rm -rf $(VENV) $(DEMO_VENV) $(LOCK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
+	rm -rf $(VENV) $(DEMO_VENV) $(DESTINATIONS_VENV) $(LOCK_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
 
 $(VENV)/.ready: setup.py requirements-tests.lock
 	$(PYTHON) -m venv $(VENV)
@@ -78,4 +82,9 @@ $(DEMO_VENV)/.ready: setup.py requirements-demo.lock
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_BIN)/$(PIP_INSTALL) --require-hashes -r requirements-demo.lock
 	$(DEMO_BIN)/$(PIP_INSTALL) --no-deps -e .
+	@touch $@
+
+$(DESTINATIONS_VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(DESTINATIONS_VENV)
+	$(DESTINATIONS_BIN)/pip install --quiet --disable-pip-version-check -e '.[destinations]'
 	@touch $@

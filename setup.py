@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 SANDBOX = ["starlette>=0.40,<2", "uvicorn>=0.30,<1"]
+DEMO = [*SANDBOX, "dlt[duckdb]>=1.31,<2", "matplotlib>=3.8,<4", "rich>=13.7,<16"]
 
 setup(
     name="airbyte-source-calltouch-sms",
@@ -46,8 +47,15 @@ setup(
             "types-setuptools",
             "zizmor>=1.16,<2",
         ],
-        "demo": [*SANDBOX, "airbyte>=0.60,<1"],
-        "destinations": ["pytest>=8,<10", "pytest-timeout>=2.3,<3"],
+        "demo": DEMO,
+        "destinations": [
+            *DEMO,
+            "airbyte>=0.60,<1; python_version < '3.13'",
+            "chdb>=4,<5",
+            "psycopg2-binary>=2.9,<3",
+            "pytest>=8,<10",
+            "pytest-timeout>=2.3,<3",
+        ],
         "bench": [*SANDBOX, "matplotlib>=3.8,<4"],
     },
     entry_points={"console_scripts": ["source-calltouch-sms = source_calltouch_sms.run:run"]},

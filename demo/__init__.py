@@ -1,1 +1,17 @@
-"""The connector at work: SMS into a DuckDB file, from the sandbox or a real account."""
+"""The connector without Airbyte: SMS into DuckDB, or another destination, by way of dlt."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# dlt reads these when it is imported.
+os.environ.update(
+    DLT_PROJECT_DIR=str(ROOT / "secrets"),  # where it looks for .dlt/secrets.toml
+    RUNTIME__DLTHUB_TELEMETRY="false",
+    ENABLE_RUNTIME_TRACE="false",  # only telemetry needs it, and leaves a file of its own for it
+    RUNTIME__LOG_LEVEL="CRITICAL",  # a failed statement in its log quotes SMS
+    RUNTIME__INTERCEPT_SIGNALS="false",
+    SCHEMA__NAMING="sql_cs_v1",  # columns named as Airbyte names them: dateSent
+    LOAD__TRUNCATE_STAGING_DATASET="true",
+)

@@ -1,107 +1,133 @@
-"""The command: `python -m demo`, or `python -m demo --config secrets/config.json`.
+"""The demo: `python -m demo`, with options of the sandbox's if you like.
 
-The work is done by a process in a session of its own, along with all that it starts. So Ctrl+C
-comes here alone, and ends every one of them, wherever they are.
+A sandbox mocks Calltouch; two syncs, statuses settling between; the table equals the account.
 """
 
-import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
+import time
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from zoneinfo import ZoneInfo
 
-ROOT = Path(__file__).resolve().parents[1]
+import dlt
 
+from demo.report import COLUMNS, show_account
+from demo.sync import CONSOLE, Connector, FailedError, open_pipeline, rows, run, sync
+from sandbox.process import Sandbox, running
 
-def main() -> int:
-    """Do the work in another process; return its exit code, or 128 and the signal's number."""
-    arguments = _arguments()
-    command = [sys.executable, "-u", "-m", "demo.scenes"]
-    if arguments.config:
-        try:
-            _read_settings(arguments.config)
-        except ValueError as error:
-            print(error, file=sys.stderr)
-            return 1
-        command.append(str(arguments.config.resolve()))
-    print("Loading PyAirbyte, which takes some seconds.", flush=True)
-    with tempfile.TemporaryDirectory(prefix="calltouch-sms-") as directory:
-        return _run(command, {**os.environ, **_environment(directory)})
+SMS = 25_352
+LOOKBACK_DAYS = 3
+DAYS = 4  # by when every status of the sandbox has settled
+NEW = 3
+FILE = Path(__file__).with_name("calltouch_sms.duckdb")
+FIELDS = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m demo",
-        description="Sync SMS into a DuckDB file by way of PyAirbyte: from the sandbox, in a demo "
-        "of two syncs, or from a real account.",
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings of a real account, as JSON"
-    )
-    return parser.parse_args()
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Read a configuration, to tell at once what is wrong with the file itself.
+def demo(folder: Path) -> None:
+    """Check, sync, let statuses settle, sync again, and compare with the account.
 
     Raises:
-        ValueError: a sentence.
+        FailedError: why it stopped, or that the table and the account differ.
     """
+    FILE.unlink(missing_ok=True)
+    FILE.with_name(f"{FILE.name}.wal").unlink(missing_ok=True)
     try:
-        settings = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"Cannot read the settings in {path}: {error.strerror}.") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{path} is not valid JSON: {error.msg}, {place}.") from None
-    except ValueError:
-        raise ValueError(f"{path} is not valid JSON: it is not written in UTF-8.") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold the settings as one JSON object.")  # noqa: TRY004
-    return settings
+        with running("--sms", str(SMS), *sys.argv[1:]) as sandbox:
+            show(sandbox, folder)
+    except RuntimeError as error:  # the sandbox's own words stand above
+        raise FailedError(str(error)) from None
 
 
-def _environment(directory: str) -> dict[str, str]:
-    """Keep PyAirbyte off the network, and its files out of the way.
+def show(sandbox: Sandbox, folder: Path) -> None:
+    """Show the scenes of the demo."""
+    total = len(sandbox.sms())
+    CONSOLE.print(f"A sandbox mocks Calltouch: {total:,} SMS since {sandbox.start_date}.")
+    config = folder / "config.json"
+    config.write_text(json.dumps(sandbox.config(lookback_window_days=LOOKBACK_DAYS)))
+    connector = Connector(config, folder)
 
-    Among its files is the configuration, token included, readable by everyone: the directory
-    is not.
-    """
+    CONSOLE.print("\n1. Check\n")
+    started = time.monotonic()
+    for _message in connector.run("check"):
+        pass
+    CONSOLE.print(f"   The connector reaches the account: {spent(sandbox, started)}.")
+    stream = connector.stream()
+
+    CONSOLE.print("\n2. First sync: everything\n")
+    pipeline = open_pipeline("calltouch_sms", FILE, folder)
+    started = time.monotonic()
+    count = sync(connector, stream, pipeline)
+    CONSOLE.print(f"   {count:,} SMS read: {spent(sandbox, started)}.")
+    before = dict(rows(pipeline, "smsKey", "smsStatus"))
+
+    CONSOLE.print(f"\n3. Second sync: {DAYS} days later for the statuses, and {NEW} new SMS\n")
+    sandbox.forward_clock(DAYS * 86_400)
+    sandbox.add_sms([new_sms(sandbox, f"7000000000{k}") for k in range(NEW)])
+    pipeline.drop()  # as another process would begin: state and schema come from the file
+    started = time.monotonic()
+    count = sync(connector, stream, pipeline)
+    CONSOLE.print(f"   {count:,} SMS read, not {total + NEW:,}: {spent(sandbox, started)}.")
+    after = dict(rows(pipeline, "smsKey", "smsStatus"))
+    changes = Counter(
+        (before[key], status) for key, status in after.items() if before.get(key, status) != status
+    )
+    fresh = len(after.keys() - before.keys())
+    CONSOLE.print(f"   {fresh} SMS are new, {changes.total()} changed status:\n")
+    for (old, new), count in changes.most_common():
+        CONSOLE.print(f"   {old:>10} -> {new:<10} {count:>5,}")
+
+    compare(pipeline, sandbox)
+    path = os.path.relpath(FILE)
+    CONSOLE.print(f"\nThe SMS are in {path}, table sms_messages.\n")
+    show_account(rows(pipeline, *COLUMNS), sandbox.timezone)
+
+
+def spent(sandbox: Sandbox, started: float) -> str:
+    """Tell what was spent since the last time this was told."""
+    stats = sandbox.stats()
+    sandbox.reset_stats()
+    requests, seconds = len(stats["bodies"]), time.monotonic() - started
+    plural = "s" if requests != 1 else ""
+    return f"{requests} API request{plural}, {stats['points']} API points, {seconds:.1f} s"
+
+
+def new_sms(sandbox: Sandbox, number: str) -> dict[str, str]:
+    """Make an SMS that was sent just now."""
     return {
-        "AIRBYTE_OFFLINE_MODE": "1",
-        "DO_NOT_TRACK": "1",
-        "AIRBYTE_PROJECT_DIR": directory,
-        "AIRBYTE_INSTALL_DIR": directory,
-        "AIRBYTE_CACHE_ROOT": directory,
-        "AIRBYTE_TEMP_DIR": directory,
-        "AIRBYTE_LOGGING_ROOT": directory,
-        "NO_LIVE_PROGRESS": "1",
-        "PYTHONWARNINGS": "ignore",
+        "phoneNumber": number,
+        "dateSent": f"{datetime.now(ZoneInfo(sandbox.timezone)):%d-%m-%Y %H:%M:%S}",
+        "smsStatus": "sent",
+        "smsStatusDetail": "Передано оператору",
+        "smsMessage": "Ваш заказ принят",
     }
 
 
-def _run(command: list[str], environment: dict[str, str]) -> int:
-    asked_to_end = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    awaited = {signal.SIGCHLD, *asked_to_end}
-    # Signals are waited for and never interrupt, so none comes between a start and its record.
-    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-    while (code := process.poll()) is None:
-        number = signal.sigwait(awaited)
-        if number in asked_to_end:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            print("\nStopped. Nothing is left running.", file=sys.stderr)
-            return 128 + number
-    if code < 0:
-        print(f"\nIt was ended from outside, by signal {-code}.", file=sys.stderr)
-    return code if code >= 0 else 128 - code
+def compare(pipeline: dlt.Pipeline, sandbox: Sandbox) -> None:
+    """Compare the table with the account, SMS by SMS.
+
+    Raises:
+        FailedError: they differ.
+    """
+    zone = ZoneInfo(sandbox.timezone)
+    keys: set[str] = set()
+    table: Counter[tuple[str | None, ...]] = Counter()
+    for key, number, sent, *rest in rows(pipeline, "smsKey", *FIELDS):
+        keys.add(key)
+        wall = sent and f"{sent.astimezone(zone):%d-%m-%Y %H:%M:%S}"
+        table[(number, wall, *rest)] += 1
+    account = Counter(tuple(sms[field] for field in FIELDS) for sms in sandbox.sms())
+    if table != account or len(keys) != account.total():
+        missing, wrong = (account - table).total(), (table - account).total()
+        raise FailedError(
+            f"The table does not equal the account: of {account.total():,} SMS {missing:,} are "
+            f"missing, {wrong:,} rows match none of its SMS, and there are {len(keys):,} keys."
+        )
+    equal = f"The table equals the account: {len(keys):,} SMS, each once, in every field."
+    CONSOLE.print(f"\n   {equal}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(demo))

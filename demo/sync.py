@@ -1,0 +1,283 @@
+"""A sync without Airbyte: the connector runs as a process, dlt loads its records and its state.
+
+The command: `python -m demo.sync --config secrets/config.json --destination duckdb`.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dlt
+import orjson
+from dlt.common.destination import Destination
+from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from dlt.pipeline.exceptions import PipelineStepFailed
+from rich.console import Console
+
+from demo import ROOT
+from demo.report import COLUMNS, show_account
+
+STREAM = "sms_messages"
+BATCH = 1_000  # records that dlt is handed at once
+CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+class FailedError(Exception):
+    """What went wrong, in words for the person at the screen."""
+
+
+@dataclass(frozen=True)
+class Connector:
+    """The connector with its configuration file, and a folder for the other files it is given."""
+
+    config: Path
+    folder: Path
+
+    def run(self, command: str, **files: object) -> Iterator[dict[str, Any]]:
+        """Run a command and yield its messages; `files` are its catalog and state.
+
+        Raises:
+            FailedError: the connector's own words.
+        """
+        arguments = [command, "--config", str(self.config)]
+        for name, content in files.items():
+            path = self.folder / f"{name}.json"
+            path.write_text(json.dumps(content))
+            arguments += [f"--{name}", str(path)]
+        failure = ""
+        with subprocess.Popen(
+            [sys.executable, ROOT / "main.py", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    message = orjson.loads(line)
+                    match message:
+                        case {"log": {"level": "WARN", "message": text}}:
+                            CONSOLE.print(f"   Warning: {text}")
+                        case {"trace": {"error": {"message": text}}}:
+                            failure = failure or text  # the CDK's sum of all streams comes last
+                        case {"connectionStatus": {"status": "FAILED", "message": text}}:
+                            failure = text
+                    yield message
+            except BaseException:
+                process.kill()
+                raise
+        if failure or process.returncode:
+            raise FailedError(failure or f"The connector ended with code {process.returncode}.")
+
+    def stream(self) -> dict[str, Any]:
+        """Return the stream as the catalog describes it."""
+        catalogs = [message["catalog"] for message in self.run("discover") if "catalog" in message]
+        return next(stream for stream in catalogs[0]["streams"] if stream["name"] == STREAM)
+
+
+def open_pipeline(name: str, destination: Any, folder: Path) -> dlt.Pipeline:
+    """Return the pipeline into a DuckDB file, given by its path, or into dlt's destination.
+
+    Its working files are new each time: what was loaded, and the state, the destination knows.
+
+    Raises:
+        FailedError: the destination cannot be used.
+    """
+    dataset = name
+    if isinstance(destination, Path):
+        credentials = DuckDbCredentials(str(destination), global_config={"memory_limit": "256MB"})
+        destination, dataset = dlt.destinations.duckdb(credentials), "main"
+    try:
+        destination = Destination.from_reference(destination)
+    except UnknownDestinationModule:
+        raise FailedError(f"dlt has no destination named {destination}.") from None
+    strategies = destination.capabilities().supported_merge_strategies
+    if "delete-insert" not in strategies:
+        raise FailedError("This destination cannot replace rows by their key; take a database.")
+    return dlt.pipeline(name, str(folder / "dlt"), destination=destination, dataset_name=dataset)
+
+
+def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -> int:
+    """Load what is new, from the state on; return how many SMS were read.
+
+    Records and the state go into one package of dlt's. When the connector fails, what it had read
+    is loaded all the same, with the state it had got to.
+
+    Raises:
+        FailedError: why it stopped.
+    """
+    catalog = {
+        "streams": [
+            {"stream": stream, "sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
+        ]
+    }
+    count = 0
+    failure: FailedError | None = None
+
+    def records() -> Iterator[Any]:
+        nonlocal count, failure
+        saved = dlt.current.resource_state()
+        yield dlt.mark.materialize_table_schema()  # also where there is no SMS
+        batch = []
+        try:
+            for message in connector.run(
+                "read", catalog=catalog, state=[saved["state"]] if "state" in saved else []
+            ):
+                match message:
+                    case {"record": {"data": record}}:
+                        batch.append(record)
+                    case {"state": state}:
+                        saved["state"] = state
+                if len(batch) == BATCH:
+                    count += BATCH
+                    status.update(f"{count:,} SMS read")
+                    yield batch
+                    batch = []
+        except FailedError as error:
+            failure = error
+        count += len(batch)
+        yield batch
+        status.update(f"Loading {count:,} SMS into {pipeline.destination.destination_name}")
+
+    fields = stream["json_schema"]["properties"]
+    resource = dlt.resource(
+        records,
+        name=STREAM,
+        primary_key="smsKey",
+        write_disposition="merge",
+        columns={name: _column(field) for name, field in fields.items()},
+        max_table_nesting=0,
+    )
+    is_duckdb = pipeline.destination.destination_type.endswith(".duckdb")
+    with CONSOLE.status("Starting the connector") as status, _explained():
+        # Rows as INSERT statements, the default, would take DuckDB a gigabyte for 25,000 SMS.
+        pipeline.run(resource, loader_file_format="jsonl" if is_duckdb else None)
+    if failure:
+        kept = f" The {count:,} SMS read before are in the table." if count else ""
+        raise FailedError(f"{failure}{kept}")
+    return count
+
+
+def _column(field: dict[str, Any]) -> dict[str, Any]:
+    # A text that looks like a date stays one, and a column that is empty so far has its type.
+    if field.get("format") == "date-time":
+        return {"data_type": "timestamp", "timezone": True}
+    return {"data_type": "text"}
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except PipelineStepFailed as error:
+        cause = error.exception
+        # Before a record was read its words can hold none; later they may quote SMS.
+        if error.step != "sync":
+            raise FailedError(f"dlt could not {error.step}: {type(cause).__name__}.") from None
+        reason = str(getattr(cause, "inner_exception", cause)).partition("\n  for field")[0]
+        hint = "dlt reads its settings from secrets/.dlt/secrets.toml."
+        raise FailedError(f"Cannot use the destination: {reason.strip()}\n{hint}") from None
+
+
+def rows(pipeline: dlt.Pipeline, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield these columns of the table."""
+    with pipeline.sql_client() as client:
+        names = ", ".join(client.escape_column_name(name) for name in columns)
+        query = f"SELECT {names} FROM {client.make_qualified_table_name(STREAM)}"
+        with client.execute_query(query) as cursor:
+            for chunk in cursor.iter_fetch(10_000):
+                yield from chunk
+
+
+def run(work: Callable[[Path], None]) -> int:
+    """Do the work with a folder for its files; return the exit code, 1 where it failed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    try:
+        with tempfile.TemporaryDirectory(prefix="calltouch-sms-") as folder:
+            work(Path(folder))
+    except FailedError as error:
+        print(error, file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - a traceback could show what the SMS say
+        print(f"Something unforeseen: {type(error).__name__}.", file=sys.stderr)
+    except SystemExit:
+        print("Stopped. Nothing is left running.", file=sys.stderr)
+        raise
+    else:
+        return 0
+    return 1
+
+
+def main() -> int:
+    """Sync the account of a configuration file."""
+    parser = argparse.ArgumentParser(prog="python -m demo.sync", description="Sync an account.")
+    parser.add_argument("--config", type=Path, required=True, help="its settings, as JSON")
+    parser.add_argument("--destination", default="", help="dlt's name of it; a DuckDB file if none")
+    arguments = parser.parse_args()
+    return run(lambda folder: sync_account(arguments.config, arguments.destination, folder))
+
+
+def sync_account(config: Path, destination: str, folder: Path) -> None:
+    """Sync an account into a destination of dlt's, or a DuckDB file of its own, and show it.
+
+    Raises:
+        FailedError: why it stopped.
+    """
+    with _settings(config) as settings:
+        connector = Connector(config, folder)
+        stream = connector.stream()  # the settings are right from here on
+        name = f"calltouch_sms_{settings['site_id']}"
+        path = ROOT / "demo" / f"{name}.duckdb"
+        pipeline = open_pipeline(name, destination or path, folder)
+        started = time.monotonic()
+        count = sync(connector, stream, pipeline)
+        CONSOLE.print(f"{count:,} SMS read in {time.monotonic() - started:.1f} s.")
+        if destination:
+            CONSOLE.print(f"They are in {destination}, table {name}.{STREAM}.")
+        else:
+            CONSOLE.print(f"They are in {os.path.relpath(path)}, table {STREAM}.")
+            CONSOLE.print("To read everything again, delete the file.")
+        show_account(rows(pipeline, *COLUMNS), settings.get("timezone", "Europe/Moscow"))
+
+
+@contextmanager
+def _settings(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a configuration, and hold it: two syncs at once would share dlt's staging tables.
+
+    Raises:
+        FailedError: what is wrong with the file itself.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            settings = json.load(file)
+        except BlockingIOError:
+            raise FailedError(f"Another sync with {path} is under way.") from None
+        except OSError as error:
+            raise FailedError(f"Cannot read the settings in {path}: {error.strerror}.") from None
+        except ValueError as error:
+            raise FailedError(f"{path} is not valid JSON: {error}.") from None
+        if not isinstance(settings, dict):
+            raise FailedError(f"{path} must hold the settings as one JSON object.")
+        yield settings
+
+
+if __name__ == "__main__":
+    sys.exit(main())
