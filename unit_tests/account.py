@@ -86,8 +86,8 @@ class Account:
         self._began = self._began or now
         self.before_answer(call)
         fault = self.faults.get(call, "")
-        for start, end, name in self.outages:
-            fault = name if start <= now - self._began < end else fault
+        for begins, ends, name in self.outages:
+            fault = name if begins <= now - self._began < ends else fault
         start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
         assert start <= end
         assert set(body) <= {"dateFrom", "dateTo", "phoneNumbers", "pageOfResult"}

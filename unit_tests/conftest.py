@@ -121,6 +121,7 @@ def read(
                 result.logs.append(message.trace.error.message)
     except Exception as error:  # noqa: BLE001 - the test looks at it
         result.error = error
+        result.logs.append(str(error))
     return result
 
 

@@ -13,9 +13,9 @@ import pytest
 from airbyte._processors.sql.postgres import PostgresSqlProcessor
 from airbyte.caches import PostgresCache
 from airbyte.types import CONVERSION_MAP, SQLTypeConverter
+from demo.pyairbyte import Connector, open_file
 from sqlalchemy import TIMESTAMP
 
-from demo.pyairbyte import Connector, open_file
 from integration_tests.destinations import postgresql
 from sandbox.process import Sandbox, running
 
