@@ -34,12 +34,50 @@ def body(document: Any) -> bytes:
 
 def test_times_on_the_wire_are_day_first_and_padded() -> None:
     assert api.wire_time(datetime(2024, 4, 1, 9, 0, 5)) == "01-04-2024 09:00:05"
-    assert api.read_wire_time("01-04-2024 09:00:05") == datetime(2024, 4, 1, 9, 0, 5)
+    assert api.wire_time(datetime(1, 1, 1)) == "01-01-0001 00:00:00"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "01-04-2024 09:00:05",
+        "01.04.2024 09:00:05",
+        "2024-04-01 09:00:05",
+        "2024.04.01 09:00:05",
+    ],
+)
+def test_times_are_read_in_each_documented_format(text: str) -> None:
+    assert api.read_wire_time(text) == datetime(2024, 4, 1, 9, 0, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "01-04-2024",
+        "01-04-2024T09:00:05",
+        "01/04/2024 09:00:05",
+        "1-4-2024 09:00:05",
+        "01-04-24 09:00:05",
+        "01-04-2024 09:00",
+        "01-04-2024 09:00:05+03:00",
+        "01-04-2024 09:00:05\n",
+        " 01-04-2024 09:00:05",
+        "31-02-2024 09:00:05",
+        "01-04-2024 24:00:05",
+        "01-04-2024 09:00:60",
+        "٠١-04-2024 09:00:05",
+    ],
+)
+def test_what_is_no_documented_time_is_not_read(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - datetime's own where the digits are no date
+        api.read_wire_time(text)
 
 
 def test_a_page_tells_the_total_of_the_selection_and_its_rows() -> None:
     page = api.read_page(body(PAGE))
-    assert (page.total, page.number) == (25352, 2)
+    assert page.total == 25352
     assert page.rows == PAGE["data"]["smsDetails"]  # type: ignore[index]
 
 
@@ -76,7 +114,12 @@ def test_a_byte_order_mark_is_no_fault() -> None:
     ],
 )
 def test_no_sms_comes_in_several_forms(data: Any) -> None:
-    assert api.read_page(body({"meta": [], "data": data})) == (0, None, [])
+    assert api.read_page(body({"meta": [], "data": data})) == (0, [])
+
+
+def test_a_total_may_come_as_text() -> None:
+    wire = body({"data": {"totalCountSms": "25352", "smsDetails": [{}]}})
+    assert api.read_page(wire) == (25352, [{}])
 
 
 NO_ACCESS = "Пользователь ООО Пример не имеет доступа к данному методу API"
@@ -149,6 +192,10 @@ def test_what_is_no_json_is_said_to_be_none(wire: bytes) -> None:
         {"result": "secret", "items": [{"phone": "70000000001"}]},
         {"meta": [], "data": {"totalCountSms": "secret", "smsDetails": []}},
         {"meta": [], "data": {"totalCountSms": True, "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": -1, "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": "-1", "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": "٣", "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": "", "smsDetails": []}},
         {"meta": [], "data": {"totalCountSms": 1, "smsDetails": ["secret"]}},
         {"meta": [], "data": {"totalCountSms": 1, "smsDetails": {"70000000001": {}}}},
         {"70000000001": "secret"},
@@ -226,8 +273,47 @@ def test_any_bytes_end_in_a_page_or_a_documented_error(wire: bytes) -> None:
     assert is_page_or_documented(wire)
 
 
+def page_of(total: Any, rows: int, text: str = "") -> dict[str, Any]:
+    details = [{"dateSent": "01-04-2024 15:05:32", "smsMessage": text}] * rows
+    return {"data": {"totalCountSms": total, "smsDetails": details}}
+
+
 @pytest.mark.parametrize(
-    ("total", "size", "pages"), [(0, 0, 1), (10, 10, 1), (11, 10, 2), (5, 0, 1), (25352, 10000, 3)]
+    ("total", "rows", "most", "pages"),
+    [
+        (0, 0, 100, 1),
+        (10, 10, 100, 1),
+        (11, 10, 100, 2),
+        (25, 10, 100, 3),
+        (100, 10, 100, 10),
+        ("25", 10, 100, 3),
+        (101, 10, 100, 0),
+        # Too many, were they not all there.
+        (10, 10, 0, 1),
+        (11, 10, 0, 0),
+        (5, 0, 100, 1),
+    ],
 )
-def test_pages_are_counted_up(total: int, size: int, pages: int) -> None:
-    assert api.page_count(total, size) == pages
+def test_the_pages_of_a_selection_are_seen_in_its_first(
+    total: Any, rows: int, most: int, pages: int
+) -> None:
+    assert api.seen_pages(body(page_of(total, rows)), most) == pages
+
+
+@pytest.mark.parametrize("total_is_last", [False, True])
+def test_the_total_is_seen_at_either_end_of_a_large_body(total_is_last: bool) -> None:  # noqa: FBT001
+    data = page_of(25, 10, text="Ж" * api.LARGE)["data"]
+    if total_is_last:
+        data = dict(reversed(data.items()))
+    assert api.seen_pages(body({"data": data}), 100) == 3
+
+
+def test_an_sms_that_quotes_a_page_is_not_taken_for_one() -> None:
+    text = body(page_of(99, 3)).decode()
+    data = dict(reversed(page_of(25, 10, text)["data"].items()))
+    assert api.seen_pages(body({"data": data}), 100) == 3
+
+
+@pytest.mark.parametrize("wire", [b"", b"<html>", b'{"message": "Invalid credentials."}'])
+def test_a_body_that_is_no_page_promises_no_further_ones(wire: bytes) -> None:
+    assert api.seen_pages(wire, 100) == 1

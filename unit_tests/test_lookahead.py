@@ -1,272 +1,468 @@
-"""Calls in flight: `source_calltouch_sms.lookahead`."""
+"""Requests in flight: `source_calltouch_sms.lookahead`."""
 
-import itertools
 import json
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import requests
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_calltouch_sms import api, lookahead
-from source_calltouch_sms.lookahead import (
-    FIRST_PAGES_AHEAD,
-    PAGES_AHEAD,
-    Fetch,
-    Lookahead,
-)
+from source_calltouch_sms import lookahead
+from source_calltouch_sms.lookahead import ANSWER_SECONDS, MOST_REQUESTS, SPARE, Ask, Lookahead
+from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.windows import Window
 from unit_tests.account import response
 
-RANGE = Window(datetime(2024, 1, 1), datetime(2024, 1, 1) + timedelta(seconds=999_999))
-SIZE = 10_000
+SIZE = 10
+MANY = 10_000
+
+
+def windows(count: int, seconds: int) -> list[Window]:
+    """Return windows in a row, of that many SMS each: there is one every second."""
+    length = timedelta(seconds=seconds)
+    first = datetime(2024, 1, 1)
+    return Window(first, first + count * length - timedelta(seconds=1)).parts(seconds)
+
+
+def pages_of(window: Window) -> list[Ask]:
+    return [Ask(window, page) for page in range(1, -(-window.seconds // SIZE) + 1)]
+
+
+class Clock:
+    """The time by which requests are judged; it stands still unless a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self._lock = threading.Lock()
+
+    def monotonic(self) -> float:
+        with self._lock:
+            return self.now
+
+    def advance(self, seconds: float) -> None:
+        with self._lock:
+            self.now += seconds
 
 
 class Server:
-    """A million SMS, one a second, in pages; calls wait until they are let go."""
+    """An SMS a second, in pages. Requests can be held before the gate, and answers behind it."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Window, int]] = []
-        self.running = 0
-        self.go = threading.Event()
-        self._lock = threading.Lock()
+        self.asked: list[Ask] = []
+        """In the order in which they came to the gate."""
+        self.pace = Pace()
+        self.ahead = Lookahead(self.fetch, self.pace)
+        self.gate, self.go = threading.Event(), threading.Event()
+        self.gate.set()
         self.go.set()
+        self.before_gate: Callable[[Ask], None] = lambda _: None
+        self.behind_gate: Callable[[Ask], None] = lambda _: None
+        self._passed = threading.Condition()
+        self._passes = 0
 
-    def fetch(self, window: Window, page: int) -> requests.Response:
-        with self._lock:
-            self.asked.append((window, page))
-            self.running += 1
-        self.go.wait(10)
-        rows = min(SIZE, window.seconds - (page - 1) * SIZE)
-        data = {"totalCountSms": window.seconds, "smsDetails": [{}] * rows}
-        with self._lock:
-            self.running -= 1
+    def fetch(self, ask: Ask) -> requests.Response:
+        self.asked.append(ask)
+        self.before_gate(ask)
+        self.gate.wait(30)
+        self.pace.acquire_call(requests.PreparedRequest())
+        with self._passed:
+            self._passes += 1
+            self._passed.notify_all()
+        self.go.wait(30)
+        self.behind_gate(ask)
+        total = len(ask.numbers) or ask.window.seconds
+        rows = min(SIZE, total - (ask.page - 1) * SIZE)
+        data = {"totalCountSms": total, "smsDetails": [{"dateSent": ""}] * rows}
         return response(json.dumps({"data": data}))
 
+    def await_passes(self, count: int) -> None:
+        """Wait until so many requests have passed the gate and have chosen what follows them."""
+        with self._passed:
+            assert self._passed.wait_for(lambda: self._passes >= count, 30)
 
-def looking_ahead(fetch: Fetch, stopping: threading.Event | None = None) -> Lookahead:
-    """Look ahead over `RANGE`, with a budget that lets every call through at once."""
-
-    def pass_the_budget(window: Window, page: int) -> requests.Response:
-        ahead.let_through()
-        return fetch(window, page)
-
-    ahead = Lookahead(pass_the_budget, RANGE, stopping or threading.Event())
-    return ahead
-
-
-def pages_of(window: Window) -> range:
-    return range(1, -(-window.seconds // SIZE) + 1)
+    def take(self, ask: Ask) -> requests.Response:
+        """Take an answer as the reader does: it tries again as long as there is none."""
+        for _ in range(3):
+            answer = self.ahead.take(ask, 30)
+            if answer is not None:
+                return answer
+        raise AssertionError
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
+def requests_alive() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("calltouch ")]
 
 
-def running() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == lookahead.THREAD_NAME]
+def settle() -> None:
+    """Wait until no request is under way: each one starts the next before it ends."""
+    while alive := requests_alive():
+        alive[0].join(30)
 
 
-def test_a_range_is_asked_then_cut_and_its_pages_come_in_order() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(lookahead, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(Pace, "rate", 5.0)
+    return clock
+
+
+@pytest.fixture
+def server(clock: Clock) -> Iterator[Server]:
     server = Server()
-    ahead = looking_ahead(server.fetch)
-    taken = []
-    for window in ahead.windows():
-        for page in pages_of(window):
-            ahead.take(window, page)
-            taken.append((window, page))
-    assert ahead.total == 1_000_000
-    assert [window for window, _ in taken] == sorted(window for window, _ in taken)
-    assert server.asked[0] == (RANGE, 1)
-    assert sorted(server.asked[1:]) == sorted(taken), "each page is asked for once"
-    assert len(server.asked) == 1 + 10 * 10 + 1
-
-
-def test_calls_fly_together_and_are_bounded() -> None:
-    server = Server()
-    ahead = looking_ahead(server.fetch)
-    window = next(ahead.windows())
-    server.go.clear()
-    ahead.take(window, 1)
-    assert eventually(lambda: server.running >= 5)
-    time.sleep(0.05)
-    assert len(running()) <= PAGES_AHEAD
+    yield server
+    server.gate.set()
     server.go.set()
-    ahead.close()
+    server.ahead.close()
+    settle()
 
 
-def test_calls_are_made_in_order_of_need() -> None:
-    server, made = Server(), []
-
-    def fetch(window: Window, page: int) -> requests.Response:
-        made.append((window, page))
-        ahead.let_through()
-        return server.fetch(window, page)
-
-    ahead = Lookahead(fetch, RANGE, threading.Event())
+def test_every_page_of_every_window_is_asked_for_once_and_counted(server: Server) -> None:
+    plan = windows(4, 25)
     taken = []
-    for window in ahead.windows():
-        for page in pages_of(window):
-            ahead.take(window, page)
-            taken.append((window, page))
-            assert eventually(lambda: not server.running)
-    # Pages in order; first pages too, but early enough that their answers tell what comes next.
-    assert [call for call in made[1:] if call[1] > 1] == [c for c in taken if c[1] > 1]
-    windows = [window for window, page in taken if page == 1]
-    assert [window for window, page in made[1:] if page == 1] == windows
-    for earlier, later in itertools.pairwise(windows):
-        last = (earlier, pages_of(earlier)[-1])
-        calls_between = made.index(last) - made.index((later, 1))
-        assert calls_between >= api.CALLS_PER_SECOND, "a call may take a second"
+    for n, window in enumerate(plan):
+        server.ahead.plan(plan[n:], MANY)
+        for ask in pages_of(window):
+            assert len(json.loads(server.take(ask).content)["data"]["smsDetails"]) in {5, SIZE}
+            taken.append(ask)
+    settle()
+    assert Counter(server.asked) == Counter(taken)
+    assert server.ahead.served == len(taken) == 12
 
 
-def test_first_pages_of_later_windows_leave_room_for_the_pages_due_before_them() -> None:
-    server = Server()
-    ahead = looking_ahead(server.fetch)
-    window = next(ahead.windows())
-    assert eventually(lambda: not server.running)
-    assert len(server.asked) <= 1 + 1 + FIRST_PAGES_AHEAD
-    ahead.take(window, 1)
-    assert eventually(lambda: len(server.asked) >= PAGES_AHEAD)
-    assert (window, PAGES_AHEAD - FIRST_PAGES_AHEAD) in server.asked
-    ahead.close()
+def test_there_is_no_answer_until_it_has_come(server: Server) -> None:
+    (window,) = windows(1, SIZE)
+    server.ahead.plan([window], MANY)
+    server.go.clear()
+    assert server.ahead.take(Ask(window), 0) is None
+    assert server.ahead.take(Ask(window), 0) is None
+    server.go.set()
+    assert server.ahead.take(Ask(window), 30) is not None
+    assert server.asked == [Ask(window)]
 
 
-def test_the_next_call_is_chosen_when_the_one_before_it_was_let_through() -> None:
-    at_the_budget: queue.Queue[int] = queue.Queue()
-    gate = threading.Semaphore(0)
-
-    def fetch(window: Window, page: int) -> requests.Response:
-        at_the_budget.put(page)
-        gate.acquire(timeout=10)
-        ahead.let_through()
-        return Server().fetch(window, page)
-
-    ahead = Lookahead(fetch, RANGE, threading.Event())
-    reader = threading.Thread(target=lambda: ahead.take(next(ahead.windows()), 1), daemon=True)
-    reader.start()
-    for _ in range(5):
-        at_the_budget.get(timeout=5)
-        time.sleep(0.01)
-        assert at_the_budget.empty(), "one call at a time"
-        gate.release()
-    gate.release(100)
-    ahead.close()
-
-
-def test_a_call_that_fails_before_it_is_let_through_does_not_hold_the_others() -> None:
-    server = Server()
-
-    def fetch(window: Window, page: int) -> requests.Response:
-        if page == 3:
-            raise ZeroDivisionError
-        ahead.let_through()
-        return server.fetch(window, page)
-
-    ahead = Lookahead(fetch, RANGE, threading.Event())
-    window = next(ahead.windows())
-    ahead.take(window, 1)
-    assert eventually(lambda: (window, 4) in server.asked)
-    ahead.close()
-
-
-def test_a_call_that_hangs_does_not_hold_up_pages_due_before_its_own() -> None:
-    server, hanging = Server(), threading.Event()
-
-    def fetch(window: Window, page: int) -> requests.Response:
-        if page == 1 and window.start > RANGE.start:
-            hanging.wait(10)
-        return server.fetch(window, page)
-
-    ahead = looking_ahead(fetch)
-    begun = time.monotonic()
-    window = next(ahead.windows())
-    for page in pages_of(window):
-        ahead.take(window, page)
-    assert time.monotonic() - begun < 5
-    hanging.set()
-    ahead.close()
-
-
-def test_what_is_not_taken_is_not_fetched_without_bound() -> None:
-    server = Server()
-    ahead = looking_ahead(server.fetch)
-    window = next(ahead.windows())
-    ahead.take(window, 1)
-    ahead.take(window, 2)
-    assert eventually(lambda: not server.running)
-    assert len(server.asked) <= 3 + PAGES_AHEAD
-    ahead.close()
-
-
-def test_an_error_ahead_surfaces_where_its_page_is_due() -> None:
-    server = Server()
-
-    def fetch(window: Window, page: int) -> requests.Response:
-        if page == 3:
-            raise ZeroDivisionError
-        return server.fetch(window, page)
-
-    ahead = looking_ahead(fetch)
-    window = next(ahead.windows())
-    ahead.take(window, 1)
-    ahead.take(window, 2)
-    with pytest.raises(ZeroDivisionError):
-        ahead.take(window, 3)
-    ahead.close()
-
-
-def test_an_error_at_the_first_page_surfaces_when_it_is_taken() -> None:
-    def fetch(*_: object) -> requests.Response:
-        raise ZeroDivisionError
-
-    ahead = looking_ahead(fetch)
-    with pytest.raises(ZeroDivisionError):
-        ahead.take(next(ahead.windows()), 1)
-
-
-def test_asking_for_a_first_page_again_reads_the_window_anew() -> None:
-    server = Server()
-    ahead = looking_ahead(server.fetch)
-    windows = ahead.windows()
-    window = next(windows)
+def test_an_answer_is_handed_out_once_and_then_asked_for_anew(server: Server) -> None:
+    (window,) = windows(1, 25)
+    server.ahead.plan([window], MANY)
     for page in (1, 2, 1, 2, 3):
-        ahead.take(window, page)
-    assert server.asked.count((window, 1)) == 2
-    assert next(windows) > window
-    ahead.close()
+        server.take(Ask(window, page))
+    assert server.asked.count(Ask(window)) == 2
 
 
-def test_no_thread_outlives_a_close() -> None:
-    server = Server()
-    ahead = looking_ahead(server.fetch)
-    ahead.take(next(ahead.windows()), 1)
-    ahead.close()
-    assert not running()
+def test_an_answer_of_phone_numbers_is_one_of_its_own(server: Server) -> None:
+    (window,) = windows(1, SIZE)
+    server.ahead.plan([window], MANY)
+    server.take(Ask(window))
+    answer = server.take(Ask(window, numbers=("70000000001", "70000000002")))
+    assert json.loads(answer.content)["data"]["totalCountSms"] == 2
 
 
-def test_a_call_that_the_network_holds_does_not_hold_a_close(
-    monkeypatch: pytest.MonkeyPatch,
+def test_pages_go_in_order_and_first_pages_before_the_last_ones_of_the_window_before(
+    server: Server,
 ) -> None:
-    monkeypatch.setattr(lookahead, "FAREWELL_SECONDS", 0.1)
-    server, stopping = Server(), threading.Event()
-    ahead = looking_ahead(server.fetch, stopping)
-    windows = ahead.windows()
-    window = next(windows)
-    ahead.take(window, 1)
+    plan, taken = windows(6, 25), []
+    for n, window in enumerate(plan):
+        server.ahead.plan(plan[n:], MANY)
+        for ask in pages_of(window):
+            server.take(ask)
+            taken.append(ask)
+            settle()
+    asked = server.asked
+    assert [ask for ask in asked if ask.page > 1] == [ask for ask in taken if ask.page > 1]
+    assert [ask for ask in asked if ask.page == 1] == [Ask(window) for window in plan]
+    for window, following in pairwise(plan[1:]):
+        assert asked.index(Ask(following)) < asked.index(pages_of(window)[-1])
+
+
+def test_first_pages_leave_room_for_the_pages_due_before_them(server: Server) -> None:
+    plan = windows(3, 100)
+    server.ahead.plan(plan, MANY)
+    settle()
+    assert server.asked == pages_of(plan[0])[:SPARE]
+    server.take(Ask(plan[0]))
+    settle()
+    assert server.asked == pages_of(plan[0])[: SPARE + 1]
+
+
+def test_what_is_due_goes_before_everything_else(server: Server) -> None:
+    plan = windows(3, 100)
+    server.ahead.plan(plan, MANY)
+    settle()
+    server.take(Ask(plan[2], 7))
+    assert server.asked[SPARE] == Ask(plan[2], 7)
+
+
+@pytest.mark.parametrize(("longest", "count"), [(0, 1), (2, 2), (10, 4), (1_000, 4)])
+def test_the_longer_an_answer_takes_the_more_are_asked_for(
+    server: Server, clock: Clock, longest: float, count: int
+) -> None:
+    plan = windows(20, 100)
     server.go.clear()
-    ahead.take(window, 2)
-    assert eventually(lambda: server.running > 0)
-    begun = time.monotonic()
-    ahead.close()
-    assert time.monotonic() - begun < 2
-    assert stopping.is_set()
-    assert all(thread.daemon for thread in running()), "the process may end"
+    server.ahead.plan(plan, MANY)
+    server.await_passes(1)
+    clock.advance(longest)
+    # 3 spare ones and 5 a second, up to 40; a first page promises ten.
+    server.ahead.plan(plan, MANY)
+    server.await_passes(count)
+    assert server.asked == [Ask(window) for window in plan[:count]]
+    assert len(requests_alive()) == count
+
+
+def test_however_slow_the_answers_are_there_is_an_end_to_those_held(
+    server: Server, clock: Clock
+) -> None:
+    server.behind_gate = lambda _: clock.advance(10)
+    plan = windows(20, 100)
+    server.ahead.plan(plan, MANY)
+    settle()
+    assert len(server.asked) == MOST_REQUESTS
+
+
+def test_answers_held_are_bounded_in_bytes(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (window,) = windows(1, 400)
+    size = len(server.fetch(Ask(window)).content)
+    server.asked.clear()
+    monkeypatch.setattr(lookahead, "HELD_BYTES", 5 * size)
+    server.behind_gate = lambda _: clock.advance(10)
+    server.ahead.plan([window], MANY)
+    settle()
+    assert server.asked == pages_of(window)[:5]
+    server.take(Ask(window))
+    settle()
+    assert server.asked == pages_of(window)[:6]
+
+
+def test_a_window_of_too_many_sms_is_not_paged(server: Server, clock: Clock) -> None:
+    server.behind_gate = lambda _: clock.advance(10)
+    plan = windows(3, 100)
+    server.ahead.plan(plan, 99)
+    settle()
+    assert sorted(server.asked) == [Ask(window) for window in plan]
+
+
+def test_where_pages_are_not_trusted_none_is_asked_for_ahead(server: Server) -> None:
+    plan = windows(5, 25)
+    server.ahead.plan(plan, MANY)
+    settle()
+    server.ahead.plan(plan, 0)
+    server.asked.clear()
+    for window in plan:
+        server.take(Ask(window))
+    settle()
+    assert {ask.page for ask in server.asked} == {1}
+
+
+def test_what_came_for_windows_no_longer_planned_is_let_go(server: Server) -> None:
+    old, new = windows(2, 20)
+    server.ahead.plan([old], MANY)
+    settle()
+    assert server.asked == pages_of(old)
+    server.ahead.plan([new], MANY)
+    server.take(Ask(new))
+    server.ahead.plan([old], MANY)
+    server.take(Ask(old))
+    assert server.asked.count(Ask(old)) == 2
+
+
+def test_the_next_request_is_chosen_when_the_one_before_it_has_passed(server: Server) -> None:
+    plan = windows(1, 100)
+    server.ahead.plan(plan, MANY)
+    settle()
+    server.gate.clear()
+    server.take(Ask(plan[0]))
+    server.ahead.plan(plan, MANY)
+    assert len(requests_alive()) == 1
+    for _ in range(2):
+        assert server.ahead.take(Ask(plan[0], 9), 0) is None
+    assert len(requests_alive()) == 1, "even what is due waits its turn"
+    server.gate.set()
+    server.take(Ask(plan[0], 9))
+    assert server.asked[SPARE : SPARE + 2] == [Ask(plan[0], 4), Ask(plan[0], 9)]
+
+
+def test_a_request_that_fails_before_it_has_passed_does_not_hold_the_others(
+    server: Server,
+) -> None:
+    def fail(ask: Ask) -> None:
+        if ask.page == 2:
+            raise ZeroDivisionError
+
+    server.before_gate = fail
+    (window,) = windows(1, 100)
+    server.ahead.plan([window], MANY)
+    settle()
+    assert Ask(window, 3) in server.asked
+
+
+def test_a_request_that_hangs_does_not_hold_up_the_others(server: Server) -> None:
+    hanging = threading.Event()
+
+    def hang(ask: Ask) -> None:
+        if ask.page == 3:
+            hanging.wait(30)
+
+    server.behind_gate = hang
+    (window,) = windows(1, 50)
+    server.ahead.plan([window], MANY)
+    for page in (1, 2, 4, 5):
+        server.take(Ask(window, page))
+    assert not hanging.is_set()
+    hanging.set()
+    assert server.take(Ask(window, 3))
+
+
+class Failing:
+    """Fails the requests for one page, so many times."""
+
+    def __init__(self, page: int, times: int) -> None:
+        self._page = page
+        self._times = times
+
+    def __call__(self, ask: Ask) -> None:
+        if ask.page == self._page and self._times:
+            self._times -= 1
+            raise ZeroDivisionError
+
+
+def test_what_failed_ahead_is_asked_once_more_when_it_is_due(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, 20)
+    server.behind_gate = Failing(page=2, times=1)
+    server.ahead.plan([window], MANY)
+    settle()
+    server.ahead.plan([window], MANY)
+    failed = Ask(window, 2)
+    assert server.asked == [Ask(window), failed]
+    clock.advance(1)
+    assert server.ahead.take(failed, 30) is None
+    assert server.ahead.take(failed, 30) is not None
+    assert server.asked == [Ask(window), failed, failed]
+
+
+def test_what_fails_while_it_is_due_raises(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, 20)
+    server.behind_gate = Failing(page=2, times=2)
+    server.ahead.plan([window], MANY)
+    settle()
+    clock.advance(1)
+    failed = Ask(window, 2)
+    assert server.ahead.take(failed, 30) is None
+    with pytest.raises(ZeroDivisionError):
+        server.ahead.take(failed, 30)
+    assert server.asked.count(failed) == 2
+
+
+def test_an_error_does_not_come_before_its_page_is_due(server: Server) -> None:
+    (window,) = windows(1, 50)
+    server.behind_gate = Failing(page=3, times=99)
+    server.ahead.plan([window], MANY)
+    settle()
+    server.take(Ask(window))
+    server.take(Ask(window, 2))
+    with pytest.raises(ZeroDivisionError):
+        server.take(Ask(window, 3))
+
+
+def test_what_failed_ahead_is_asked_anew_as_soon_as_another_answer_is_taken(
+    server: Server,
+) -> None:
+    (window,) = windows(1, 30)
+    server.behind_gate = Failing(page=3, times=1)
+    server.ahead.plan([window], MANY)
+    settle()
+    failed = Ask(window, 3)
+    assert server.asked.count(failed) == 1
+    server.take(Ask(window))
+    settle()
+    assert server.asked.count(failed) == 2
+    assert server.ahead.take(failed, 0) is not None
+
+
+def test_an_answer_that_takes_too_long_is_given_up_and_asked_for_once_more(
+    server: Server, clock: Clock
+) -> None:
+    (window,) = windows(1, SIZE)
+    server.go.clear()
+    assert server.ahead.take(Ask(window), 0) is None
+    server.await_passes(1)
+    clock.advance(ANSWER_SECONDS)
+    assert server.ahead.take(Ask(window), 0) is None
+    assert server.asked == [Ask(window)]
+    clock.advance(1)
+    assert server.ahead.take(Ask(window), 0) is None
+    assert server.ahead.take(Ask(window), 0) is None
+    server.await_passes(2)
     server.go.set()
-    assert eventually(lambda: not running())
+    assert server.ahead.take(Ask(window), 30) is not None
+    assert server.asked == [Ask(window)] * 2
+
+
+def test_an_answer_that_takes_too_long_twice_is_an_error_that_time_mends(
+    server: Server, clock: Clock
+) -> None:
+    (window,) = windows(1, SIZE)
+    server.go.clear()
+    for passes in (1, 2):
+        assert server.ahead.take(Ask(window), 0) is None
+        server.await_passes(passes)
+        clock.advance(ANSWER_SECONDS + 1)
+        if passes == 1:
+            assert server.ahead.take(Ask(window), 0) is None
+    with pytest.raises(AirbyteTracedException, match="twice in a row") as raised:
+        server.ahead.take(Ask(window), 0)
+    assert raised.value.failure_type == FailureType.transient_error
+
+
+def test_the_wait_at_the_gate_is_no_slow_answer(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, SIZE)
+    server.gate.clear()
+    for _ in range(3):
+        assert server.ahead.take(Ask(window), 0) is None
+        clock.advance(ANSWER_SECONDS + 1)
+    server.gate.set()
+    server.take(Ask(window))
+    assert server.asked == [Ask(window)]
+
+
+def test_after_a_close_no_thread_is_left_and_no_request_is_made(server: Server) -> None:
+    plan = windows(3, 100)
+    server.ahead.plan(plan, MANY)
+    server.take(Ask(plan[0]))
+    server.ahead.close()
+    assert not requests_alive()
+    asked = len(server.asked)
+    server.ahead.plan(plan, MANY)
+    assert server.ahead.take(Ask(plan[0], 9), 0) is None
+    assert not requests_alive()
+    assert len(server.asked) == asked
+
+
+def test_a_close_ends_what_waits_at_the_gate(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "_opens_at", time.monotonic() + 1_000)
+    server.ahead.plan(windows(1, SIZE), MANY)
+    assert len(requests_alive()) == 1
+    server.ahead.close()
+    assert not requests_alive()
+    assert server.pace.requests == 0
+
+
+def test_a_request_that_the_network_holds_does_not_hold_a_close(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead, "FAREWELL_SECONDS", 0)
+    server.go.clear()
+    server.ahead.plan(windows(1, SIZE), MANY)
+    server.await_passes(1)
+    server.ahead.close()
+    (held,) = requests_alive()
+    assert held.daemon, "the process may end"

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.api import wire_time
-from source_calltouch_sms.records import Ranks, RecordMaker, overlap_after, wall_time, zoned
+from source_calltouch_sms.records import (
+    RecordMaker,
+    earliest,
+    overlap_after,
+    wall_time,
+    zoned,
+)
 from source_calltouch_sms.streams import SmsMessages
 from unit_tests.account import row
 from unit_tests.conftest import stream
@@ -24,11 +30,8 @@ SCHEMA = SmsMessages.get_json_schema(stream())
 def make(
     *rows: dict[str, Any], zone: str = "Europe/Moscow", site_id: str = "1"
 ) -> list[dict[str, Any]]:
-    """Return the records of a window that holds just these rows."""
-    ranks = Ranks()
-    maker = RecordMaker(site_id, pendulum.timezone(zone))
-    records = [dict(r) for r in maker.records([dict(r) for r in rows], ranks)]
-    return records + ranks.equals
+    """Return the records of an answer that holds just these rows."""
+    return RecordMaker(site_id, pendulum.timezone(zone)).records([dict(r) for r in rows])
 
 
 def test_a_record_is_the_row_with_site_key_and_zone() -> None:
@@ -46,7 +49,7 @@ def test_a_record_is_the_row_with_site_key_and_zone() -> None:
 
 def test_a_key_is_the_same_in_every_release() -> None:
     (record,) = make(row("01-04-2024 15:05:32", number="70000000001", text="Привет"))
-    assert record["smsKey"] == "c9ad638319d0f99f68160565884b5a3e"
+    assert record["smsKey"] == "6288f9254f14cbdd81f810ca6225ba67"
 
 
 @pytest.mark.parametrize(
@@ -96,21 +99,35 @@ def test_keys_are_distinct_and_do_not_hang_on_the_order_of_rows(
     assert {record["smsKey"] for record in make(*rows)} == set(keys)
 
 
-@given(few_rows)
-def test_keys_do_not_hang_on_the_borders_of_pages(rows: list[dict[str, Any]]) -> None:
-    maker, ranks = RecordMaker("1", MOSCOW), Ranks()
-    paged = [r for sms in rows for r in maker.records([dict(sms)], ranks)] + ranks.equals
-    assert {r["smsKey"] for r in paged} == {r["smsKey"] for r in make(*rows)}
+def test_equal_rows_of_one_answer_are_told_apart_by_rank_and_of_two_are_not() -> None:
+    sms = row("01-04-2024 15:05:32")
+    maker = RecordMaker("1", MOSCOW)
+    first, second = ([r["smsKey"] for r in maker.records([dict(sms)])] for _ in range(2))
+    assert first == second
+    twins = [r["smsKey"] for r in maker.records([dict(sms), dict(sms), dict(sms)])]
+    assert twins[:1] == first
+    assert len(set(twins)) == 3
 
 
-def test_a_second_pass_emits_only_what_the_first_did_not() -> None:
-    maker, ranks = RecordMaker("1", MOSCOW), Ranks()
-    first, second, third = (row("01-04-2024 15:05:32", text=text) for text in "abc")
-    assert len(list(maker.records([dict(first), dict(second), dict(first)], ranks))) == 2
-    ranks.start_pass()
-    again = list(maker.records([dict(third), dict(first), dict(second)], ranks))
-    assert [record["smsMessage"] for record in again] == ["c"]
-    assert not ranks.equals
+def test_a_rank_does_not_hang_on_status() -> None:
+    sms = row("01-04-2024 15:05:32")
+    waiting = {**sms, "smsStatus": "waiting"}
+    assert [r["smsKey"] for r in make(sms, waiting)] == [r["smsKey"] for r in make(waiting, sms)]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "01.04.2024 15:05:32",
+        "2024-04-01 15:05:32",
+        "2024.04.01 15:05:32",
+    ],
+)
+def test_a_record_does_not_hang_on_how_its_date_is_written(sent: str) -> None:
+    assert make(row(sent)) == make(row("01-04-2024 15:05:32"))
+    # Beside others of the hour, of which the offset is remembered, and as equals.
+    mixed = make(row(sent), row("01-04-2024 15:05:32"), row(sent), row("01-04-2024 15:05:32"))
+    assert mixed == make(*[row("01-04-2024 15:05:32")] * 4)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +213,25 @@ def test_a_number_given_as_an_integer_has_the_key_of_the_same_as_text() -> None:
     assert make({**row("01-04-2024 15:05:32"), "phoneNumber": 70000000001})[0] == first
 
 
-def test_unreadable_dates_are_counted_and_do_not_move_the_cursor() -> None:
-    maker, ranks = RecordMaker("1", MOSCOW), Ranks()
-    rows = [row("yesterday"), row("01-04-2024 15:05:32"), row("99-99-9999 99:99:99")]
-    assert len(list(maker.records(rows, ranks))) == 3
-    assert maker.unreadable_dates == 2
-    assert ranks.latest == "2024-04-01T15:05:32"
+def test_sms_with_unreadable_dates_are_told_apart_by_what_was_sent() -> None:
+    records = make(row("yesterday"), row("99-99-9999 99:99:99"), row("yesterday"))
+    assert [record["dateSent"] for record in records] == [None] * 3
+    assert len({record["smsKey"] for record in records}) == 3
+
+
+@pytest.mark.parametrize(
+    ("wall", "iso"),
+    [
+        # This hour does not exist: by the later offset it is before the hour after it.
+        (datetime(2024, 3, 31, 2, 30), "2024-03-31T02:30:00+02:00"),
+        # This hour comes twice: the first is earlier.
+        (datetime(2024, 10, 27, 2, 30), "2024-10-27T02:30:00+02:00"),
+        (datetime(2024, 1, 1), "2024-01-01T00:00:00+01:00"),
+        (datetime(2024, 7, 1), "2024-07-01T00:00:00+02:00"),
+    ],
+)
+def test_the_earliest_moment_of_a_wall_time(wall: datetime, iso: str) -> None:
+    assert earliest(wall, pendulum.timezone("Europe/Berlin")) == iso
 
 
 def test_wall_time_is_what_clocks_in_the_zone_show() -> None:

@@ -1,118 +1,312 @@
-"""Ranges of time and passes over their pages: `source_calltouch_sms.windows`."""
+"""Ranges of time, and the proof that one was read whole: `source_calltouch_sms.windows`."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from source_calltouch_sms.api import Page
-from source_calltouch_sms.windows import MAX_WINDOW_SMS, SECOND, Reading, Window, cut
+from source_calltouch_sms.records import RecordMaker
+from source_calltouch_sms.windows import SECOND, Reading, Window, cut, cut_by_times
+from unit_tests.account import row
+
+START = datetime(2024, 4, 1)
+DAY = Window(START, datetime(2024, 4, 1, 23, 59, 59))
+ONE_SECOND = Window(START, START)
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)).map(
     lambda moment: moment.replace(microsecond=0)
 )
 
 
-def page(total: int, rows: int, number: int | None = None) -> Page:
-    return Page(total, number, [{}] * rows)
+def cover(parts: list[Window], whole: Window) -> bool:
+    """Tell whether the parts hold each second of a window once, in order."""
+    return (
+        parts[0].start == whole.start
+        and parts[-1].end == whole.end
+        and all(part.start <= part.end for part in parts)
+        and all(later.start == part.end + SECOND for part, later in pairwise(parts))
+    )
 
 
-@given(moments, st.integers(1, 200_000_000), st.integers(0, 50_000_000))
-def test_parts_cover_their_range_to_the_second_without_gap_or_overlap(
-    start: datetime, seconds: int, total: int
+def windows_of(seconds: st.SearchStrategy[int]) -> st.SearchStrategy[Window]:
+    return st.builds(lambda start, n: Window(start, start + (n - 1) * SECOND), moments, seconds)
+
+
+def test_a_windows_text_is_its_range() -> None:
+    window = Window(START, START + timedelta(hours=1))
+    assert str(window) == "2024-04-01 00:00:00 to 2024-04-01 01:00:00"
+    assert window.seconds == 3601
+
+
+@given(windows_of(st.integers(1, 5_000)), st.integers(-1, 6_000))
+def test_parts_cover_their_window_and_only_the_last_is_shorter(
+    window: Window, seconds: int
 ) -> None:
-    whole = Window(start, start + (seconds - 1) * SECOND)
-    # Only the heads of a long list are compared: a second each would make millions of parts.
-    parts = cut(whole, min(total, seconds * 1_000))
-    assert parts[0].start == whole.start
-    assert parts[-1].end == whole.end
-    for part, following in pairwise(parts):
-        assert part.start <= part.end
-        assert following.start == part.end + SECOND
-    assert sum(part.seconds for part in parts) == whole.seconds
+    parts = window.parts(seconds)
+    assert cover(parts, window)
+    assert {part.seconds for part in parts[:-1]} <= {max(1, seconds)}
+    assert parts[-1].seconds <= max(1, seconds)
 
 
-@given(moments, st.integers(2, 200_000_000), st.integers(MAX_WINDOW_SMS + 1, 10_000_000))
-def test_a_cut_makes_every_part_shorter_so_that_cutting_ends(
-    start: datetime, seconds: int, total: int
+@given(windows_of(st.integers(2, 5_000)), st.integers(2, 10_000_000), st.data())
+def test_a_cut_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
+    window: Window, total: int, data: st.DataObject
 ) -> None:
-    whole = Window(start, start + (seconds - 1) * SECOND)
-    assert all(part.seconds < whole.seconds for part in cut(whole, total))
+    sms = data.draw(st.integers(1, total - 1))
+    parts = cut(window, total, sms)
+    assert cover(parts, window)
+    assert len(parts) > 1, "cutting must end"
+    assert all(p.seconds == 1 or p.seconds * total <= sms * window.seconds for p in parts)
 
 
-def test_a_range_of_up_to_a_window_is_not_cut() -> None:
-    whole = Window(datetime(2021, 1, 1), datetime(2024, 1, 1))
-    assert cut(whole, 100_000) == [whole]
+def times_in(window: Window, counts: dict[int, int]) -> dict[str, int]:
+    return {(window.start + n * SECOND).isoformat(): count for n, count in counts.items()}
 
 
-def test_a_second_is_never_cut() -> None:
-    second = Window(datetime(2024, 1, 1), datetime(2024, 1, 1))
-    assert cut(second, 10**9) == [second]
+@given(
+    windows_of(st.integers(2, 500)),
+    # Also times outside of the window, which an account in another zone may give.
+    st.dictionaries(st.integers(-50, 550), st.integers(1, 30), max_size=40),
+    st.integers(1, 60),
+)
+def test_a_cut_by_times_covers_its_window_and_makes_more_than_one_part(
+    window: Window, counts: dict[int, int], sms: int
+) -> None:
+    parts = cut_by_times(window, times_in(window, counts), sms)
+    assert cover(parts, window)
+    assert len(parts) > 1
 
 
-def test_evenly_filled_parts_fit_ten_pages() -> None:
-    whole = Window(datetime(2024, 1, 1), datetime(2024, 12, 31, 23, 59, 59))
-    parts = cut(whole, 1_000_000)
-    assert len(parts) == 11
-    assert parts[0].seconds / whole.seconds == pytest.approx(0.099, rel=1e-4)
+@given(
+    windows_of(st.just(500)),
+    st.dictionaries(st.integers(0, 499), st.integers(1, 30), max_size=40),
+    st.integers(1, 60),
+)
+def test_parts_by_times_hold_no_more_than_asked_but_for_full_seconds(
+    window: Window, counts: dict[int, int], sms: int
+) -> None:
+    times = times_in(window, counts)
+    parts = cut_by_times(window, times, sms)
+    for part in parts:
+        held = [c for t, c in times.items() if part.start <= datetime.fromisoformat(t) <= part.end]
+        assert sum(held) <= sms or len(held) == 1
+    if sum(counts.values()) > sms and len(counts) > 1:
+        for part, later in pairwise(parts):
+            assert later.start.isoformat() in times, "a part begins where SMS are"
+            first = times[later.start.isoformat()]
+            bounds = (part.start, part.end)
+            held = [
+                c for t, c in times.items() if bounds[0] <= datetime.fromisoformat(t) <= bounds[1]
+            ]
+            assert sum(held) + first > sms, "and not before one is full"
 
 
-def run(reading: Reading, *pages: Page) -> list[int | None]:
-    asked = []
-    for each in pages:
-        reading.add(each)
-        asked.append(reading.next_page)
-    return asked
+def test_where_times_make_no_cut_a_window_is_halved() -> None:
+    halves = [
+        Window(START, datetime(2024, 4, 1, 11, 59, 59)),
+        Window(datetime(2024, 4, 1, 12), DAY.end),
+    ]
+    assert cut_by_times(DAY, {}, 10) == halves
+    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 99}, 10) == halves
 
 
-def test_a_whole_pass_asks_for_each_page_once() -> None:
-    reading = Reading()
-    assert run(reading, page(25, 10, 1), page(25, 10, 2), page(25, 5, 3)) == [2, 3, None]
-    assert reading.whole
+def sms(texts: str, number: str = "70000000001") -> list[dict[str, Any]]:
+    """Return the records of one answer with an SMS a letter, all of them of one second."""
+    rows = [row(START, number, text) for text in texts]
+    return RecordMaker("1", pendulum.timezone("Europe/Moscow")).records(rows)
 
 
-def test_the_size_of_pages_is_the_first_ones() -> None:
-    reading = Reading()
-    assert run(reading, page(7, 3), page(7, 3), page(7, 1)) == [2, 3, None]
-    assert reading.whole
+def texts(records: list[dict[str, Any]]) -> str:
+    return "".join(record["smsMessage"] for record in records)
 
 
-@pytest.mark.parametrize("number", [None, 0, 1])
-def test_a_first_page_may_be_called_0_or_1_or_nothing(number: int | None) -> None:
-    reading = Reading()
-    run(reading, page(3, 3, number))
-    assert reading.whole
+def reading(
+    window: Window = DAY, most: int = 100, emitted: set[str] | None = None, *, paged: bool = True
+) -> Reading:
+    return Reading(window, most, set() if emitted is None else emitted, paged=paged)
+
+
+def test_one_answer_is_a_snapshot() -> None:
+    day = reading()
+    assert texts(day.add(4, sms("abca"))) == "abca", "equal rows of one answer are two SMS"
+    assert day.whole
+    assert not day.goes_on
+
+
+def test_no_sms_is_a_whole_window() -> None:
+    day = reading()
+    assert day.add(0, []) == []
+    assert day.whole
+    assert not day.goes_on
+
+
+def test_pages_are_whole_when_they_hold_as_many_distinct_sms_as_reported() -> None:
+    day = reading()
+    assert texts(day.add(5, sms("aa"))) == "aa"
+    assert day.goes_on
+    assert not day.whole
+    assert texts(day.add(5, sms("bc"))) == "bc"
+    assert day.goes_on
+    assert texts(day.add(5, sms("d"))) == "d"
+    assert day.whole
+    assert not day.goes_on
+    assert (day.page_size, day.full_page, day.rows, day.pages) == (2, 2, 5, 3)
+
+
+def test_equal_rows_on_two_pages_count_once_and_are_doubtful() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    assert texts(day.add(4, [*sms("a", "70000000001"), *sms("c", "70000000002")])) == "c"
+    assert not day.whole
+    assert day.is_doubtful
+    assert day.doubtful_numbers == {"70000000001"}
+
+
+def test_an_answer_of_the_doubtful_numbers_tells_twins() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    day.add(4, sms("ac"))
+    assert texts(day.add_snapshot(sms("aabc"))) == "a"
+    assert day.whole
+
+
+def test_a_further_pass_adds_what_the_ones_before_it_lacked() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    day.add(4, sms("bc"))
+    assert not day.whole
+    day.start_pass()
+    assert day.add(4, sms("ba")) == []
+    assert texts(day.add(4, sms("cd"))) == "d"
+    assert day.whole
+
+
+def test_a_total_that_changed_between_passes_restarts_the_count() -> None:
+    emitted: set[str] = set()
+    day = reading(emitted=emitted)
+    day.add(4, sms("ab"))
+    day.add(4, sms("bc"))
+    day.start_pass()
+    assert texts(day.add(3, sms("ad"))) == "d", "a is not new though it is counted anew"
+    assert len(day.keys) == 2
+    assert not day.whole
+    assert day.add(3, sms("b")) == []
+    assert day.whole
+    assert {record["smsKey"] for record in sms("abc")} <= emitted
+
+
+def test_what_was_emitted_before_is_not_new_but_counts() -> None:
+    day = reading(emitted={record["smsKey"] for record in sms("ab")})
+    assert texts(day.add(3, sms("ab"))) == ""
+    assert texts(day.add(3, sms("c"))) == "c"
+    assert day.whole
+
+
+def test_what_was_emitted_before_is_not_new_in_one_answer_either() -> None:
+    day = reading(emitted={record["smsKey"] for record in sms("a")})
+    assert texts(day.add(3, sms("aab"))) == "ab"
+    assert day.whole
 
 
 @pytest.mark.parametrize(
     "pages",
     [
-        [page(25, 10), page(26, 10)],
-        [page(25, 10), page(25, 9)],
-        [page(25, 10), page(25, 11)],
-        [page(25, 10), page(25, 10, 1)],
-        [page(25, 10), page(25, 10), page(25, 4)],
-        [page(25, 10), page(25, 10), page(25, 6)],
-        [page(25, 0)],
-        [page(3, 5)],
+        [(5, "ab"), (6, "cd")],
+        [(5, "ab"), (4, "cd")],
+        [(5, "ab"), (5, "c")],
+        [(5, "ab"), (5, "cde")],
+        [(5, "ab"), (5, "")],
+        [(5, "ab"), (5, "cd"), (5, "")],
+        [(5, "ab"), (5, "cd"), (5, "ef")],
     ],
 )
-def test_a_pass_that_does_not_fit_ends_at_once_and_is_not_whole(pages: list[Page]) -> None:
-    reading = Reading()
-    assert run(reading, *pages)[-1] is None
-    assert not reading.whole
+def test_a_changed_total_or_an_odd_page_spoils_a_pass(pages: list[tuple[int, str]]) -> None:
+    day = reading()
+    for total, letters in pages:
+        assert not day.spoiled
+        day.add(total, sms(letters))
+    assert day.spoiled
+    assert not day.whole
+    assert not day.goes_on
+    assert not day.is_doubtful
 
 
-def test_a_thorough_pass_goes_on_to_the_last_page() -> None:
-    reading = Reading(thorough=True)
-    pages = [page(25, 1), page(25, 10), page(26, 10), page(26, 5)]
-    assert run(reading, *pages)[:2] == [2, 3]
-    assert not reading.whole
-    assert reading.total == 26
+def test_a_new_pass_is_not_spoiled_by_the_one_before() -> None:
+    day = reading()
+    day.add(3, sms("ab"))
+    day.add(3, [])
+    day.start_pass()
+    day.add(3, sms("ab"))
+    day.add(3, sms("c"))
+    assert day.whole
 
 
-def test_a_windows_text_is_its_range() -> None:
-    window = Window(datetime(2024, 4, 1), datetime(2024, 4, 1) + timedelta(hours=1))
-    assert str(window) == "2024-04-01 00:00:00 to 2024-04-01 01:00:00"
+@pytest.mark.parametrize(("total", "letters"), [(5, ""), (3, "abcde")])
+def test_a_first_page_that_does_not_fit_its_total_proves_nothing(total: int, letters: str) -> None:
+    day = reading()
+    day.add(total, sms(letters))
+    assert not day.whole
+    assert not day.goes_on
+
+
+def test_nothing_is_taken_of_a_window_that_holds_too_much() -> None:
+    day = reading(most=4)
+    assert day.add(5, sms("ab")) == []
+    assert day.too_much
+    assert not day.goes_on
+    assert not day.whole
+    assert not day.keys
+
+
+def test_a_window_that_holds_too_much_but_came_in_one_answer_is_whole() -> None:
+    day = reading(most=4)
+    assert texts(day.add(5, sms("abcde"))) == "abcde"
+    assert not day.too_much
+    assert day.whole
+
+
+def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
+    second = reading(ONE_SECOND, most=2, paged=False)
+    assert texts(second.add(3, sms("ab"))) == "ab"
+    assert not second.too_much
+    assert second.goes_on
+    assert texts(second.add(3, sms("c"))) == "c"
+    assert second.whole
+
+
+def test_where_pages_are_not_trusted_a_window_has_one() -> None:
+    day = reading(paged=False)
+    day.add(3, sms("ab"))
+    assert not day.goes_on
+    assert not day.whole
+
+
+def test_times_are_those_of_the_last_pass_and_of_readable_dates() -> None:
+    day = reading()
+    day.add(3, sms("ab"))
+    day.start_pass()
+    undated = RecordMaker("1", pendulum.timezone("UTC")).records([row("yesterday")])
+    day.add(3, sms("aa") + undated)
+    assert day.times == {"2024-04-01T00:00:00": 2}
+
+
+@given(st.text("abc", min_size=1, max_size=12), st.integers(1, 5), st.data())
+def test_whatever_the_order_of_each_answer_a_window_said_to_be_whole_is(
+    account: str, size: int, data: st.DataObject
+) -> None:
+    second, emitted = reading(ONE_SECOND), list[dict[str, Any]]()
+    for _ in range(4):
+        second.start_pass()
+        while second.pages == 0 or second.goes_on:
+            order = "".join(data.draw(st.permutations(account)))
+            first = second.pages * size
+            emitted += second.add(len(account), sms(order[first : first + size]))
+        if second.whole:
+            assert Counter(texts(emitted)) == Counter(account)
+            return
+    assert not Counter(texts(emitted)) - Counter(account), "nothing comes twice"
