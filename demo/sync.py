@@ -88,6 +88,12 @@ class Connector:
         return next(stream for stream in catalogs[0]["streams"] if stream["name"] == STREAM)
 
 
+def configured(stream: dict[str, Any]) -> dict[str, Any]:
+    """Return the catalog of an incremental sync."""
+    modes = {"sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
+    return {"streams": [{"stream": stream, **modes}]}
+
+
 def open_pipeline(name: str, destination: Any, folder: Path) -> dlt.Pipeline:
     """Return the pipeline into a DuckDB file, given by its path, or into dlt's destination.
 
@@ -119,11 +125,7 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
     Raises:
         FailedError: why it stopped.
     """
-    catalog = {
-        "streams": [
-            {"stream": stream, "sync_mode": "incremental", "destination_sync_mode": "append_dedup"}
-        ]
-    }
+    catalog = configured(stream)
     count = 0
     failure: FailedError | None = None
 

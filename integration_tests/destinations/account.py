@@ -16,9 +16,7 @@ Row = tuple[Any, ...]
 """Number, wall time of the account, status, detail, text, instant in seconds."""
 
 
-def follows(
-    sandbox: Sandbox, sync: Callable[[], int], rows: Callable[[], dict[str, Row]]
-) -> None:
+def follows(sandbox: Sandbox, sync: Callable[[], int], rows: Callable[[], dict[str, Row]]) -> None:
     """Sync twice, statuses changing between; assert that the rows by key equal the account."""
     assert sync() == SMS
     before = rows()
@@ -76,7 +74,7 @@ def identity(row: Row) -> Row:
 
 
 def new_sms(sandbox: Sandbox) -> list[dict[str, str | None]]:
-    """Make SMS that were sent two minutes ago: two that agree, one of several lines, one of no date."""
+    """Make SMS of two minutes ago: two that agree, one of several lines, one of no date."""
     now = datetime.now(ZoneInfo(sandbox.timezone)) - timedelta(minutes=2)
     sms: dict[str, str | None] = {
         "phoneNumber": "70000000001",

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from integration_tests.destinations.account import (
     follows,
     identity,
 )
+from integration_tests.destinations.sql import expected, plain, queries
 from sandbox.process import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,12 +83,10 @@ class Destination:
 
 
 @pytest.fixture
-def postgres(cluster: postgresql.Cluster, tmp_path: Path) -> Iterator[Destination]:
+def postgres(cluster: postgresql.Cluster, tmp_path: Path) -> Destination:
     """Make a database in PostgreSQL."""
     name = f"sms_{os.urandom(4).hex()}"
-    server = (
-        f"postgresql://{postgresql.USER}:{cluster.password}@{postgresql.HOST}:{cluster.port}/"
-    )
+    server = f"postgresql://{postgresql.USER}:{cluster.password}@{postgresql.HOST}:{cluster.port}/"
     with closing(psycopg2.connect(server + postgresql.DATABASE)) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"CREATE DATABASE {name}")
@@ -106,15 +105,19 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
 
 def test_table_equals_account(sandbox: Sandbox, destination: Destination) -> None:
     config = sandbox.config(lookback_window_days=LOOKBACK_DAYS)
-    follows(
-        sandbox, lambda: destination.sync(config), lambda: destination.rows(sandbox.timezone)
-    )
+    follows(sandbox, lambda: destination.sync(config), lambda: destination.rows(sandbox.timezone))
     types = destination.query(f"""
         SELECT column_name, lower(data_type) FROM information_schema.columns
         WHERE table_schema || '.' || table_name = '{TABLE}' AND left(column_name, 1) <> '_'""")
     text = "varchar" if destination.name == "duckdb" else "character varying"
     names = ("siteId", "smsKey", "phoneNumber", "smsStatus", "smsStatusDetail", "smsMessage")
     assert dict(types) == dict.fromkeys(names, text) | {"dateSent": "timestamp with time zone"}
+
+
+def test_sql_of_the_page(sandbox: Sandbox, destination: Destination) -> None:
+    destination.sync(sandbox.config())
+    for query, table in zip(queries(sandbox, clickhouse=False), expected(sandbox), strict=True):
+        assert plain(destination.query(query.replace("sms_messages", TABLE))) == table
 
 
 def test_killed_load_loses_nothing(sandbox: Sandbox, postgres: Destination) -> None:
