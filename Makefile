@@ -19,7 +19,7 @@ CONFIG ?= secrets/config.json
 help:  ## Show the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice; SANDBOX="--help" lists options
+demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice; SANDBOX="..." for options of the sandbox
 	@$(DEMO_BIN)/python -m demo $(SANDBOX)
 
 sync: $(DEMO_VENV)/.ready  ## Sync a real account: make sync CONFIG=secrets/config.json [DESTINATION=postgres]
@@ -65,7 +65,7 @@ image-test: $(VENV)/.ready  ## Build the image and run its commands against the 
 	@integration_tests/image/build.sh --test
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
-destinations-test: $(DESTINATIONS_VENV)/.ready  ## Sync into DuckDB, PostgreSQL and ClickHouse's tables, and compare with the account
+destinations-test: $(DESTINATIONS_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, compare with the account, and run the pages' SQL
 	$(DESTINATIONS_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
 		--timeout 300 --show-capture=no -rs integration_tests/destinations
 

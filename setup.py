@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 SANDBOX = ["starlette>=0.40,<2", "uvicorn>=0.30,<1"]
-DEMO = [*SANDBOX, "dlt[duckdb]>=1.31,<2", "matplotlib>=3.8,<4", "rich>=13.7,<16"]
+DEMO = [*SANDBOX, "dlt[duckdb,parquet]>=1.31,<2", "matplotlib>=3.8,<4", "rich>=13.7,<16"]
 
 setup(
     name="airbyte-source-calltouch-sms",

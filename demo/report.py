@@ -113,7 +113,9 @@ def draw_days(axes: Axes, sms: Counter[date], delivered: Counter[date]) -> None:
     days = sorted(sms)
     axes.set_title("Delivery rate by day", loc="left", weight="bold")
     axes.bar(days, [sms[day] for day in days], width=1.0, color=OTHER)
-    axes.set_ylim(0, 3 * max(sms.values(), default=1))  # the lower third, below the line
+    most = max(sms.values(), default=1)
+    axes.set_ylim(0, 3 * most)  # the lower third, below the line
+    axes.set_yticks([0, most])
     axes.set_ylabel("SMS", loc="bottom")
     rate = axes.twinx()
     rate.plot(days, [100 * delivered[day] / sms[day] for day in days], color=DELIVERED)

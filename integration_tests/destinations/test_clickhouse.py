@@ -1,0 +1,69 @@
+"""The pages' SQL on tables as Airbyte's ClickHouse destination makes them, in chDB."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chdb.session import Session
+
+from demo.sync import Connector, configured
+from integration_tests.destinations.account import DAYS, SMS
+from integration_tests.destinations.sql import expected, plain, queries
+from sandbox.process import Sandbox
+
+# destination-clickhouse 2: text is String, a time DateTime64(3); the key orders the table, and the
+# version is the time of the sync where the cursor can be null, before that was told the cursor.
+TEXTS = ("siteId", "phoneNumber", "smsStatus", "smsStatusDetail", "smsMessage")
+VERSIONS = {"_airbyte_extracted_at": "Nullable(DateTime64(3))", "`dateSent`": "DateTime64(3)"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sql_of_the_page(sandbox: Sandbox, tmp_path: Path, version: str) -> None:
+    database = Session(str(tmp_path / "clickhouse"))
+    try:
+        columns = ", ".join(f"`{name}` Nullable(String)" for name in TEXTS)
+        database.query(f"""
+            CREATE TABLE sms_messages (
+                _airbyte_raw_id String, _airbyte_extracted_at DateTime64(3), _airbyte_meta String,
+                _airbyte_generation_id UInt32, `smsKey` String,
+                `dateSent` {VERSIONS[version]}, {columns}
+            ) ENGINE = ReplacingMergeTree({version}) ORDER BY (`smsKey`)""")
+        database.query("SYSTEM STOP MERGES sms_messages")  # so that FINAL alone takes the latest
+        load(database, sandbox, tmp_path)
+        sandbox.forward_clock(DAYS * 86_400)
+        load(database, sandbox, tmp_path)
+        assert rows(database, "SELECT count() FROM sms_messages") == [(2 * SMS,)]
+        for query, table in zip(queries(sandbox, clickhouse=True), expected(sandbox), strict=True):
+            assert plain(rows(database, query)) == table
+    finally:
+        database.close()
+
+
+def load(database: Session, sandbox: Sandbox, folder: Path) -> None:
+    """Load all SMS as an Airbyte sync would append them."""
+    config = folder / "config.json"
+    config.write_text(json.dumps(sandbox.config()))
+    connector = Connector(config, folder)
+    catalog = configured(connector.stream())
+    path = folder / "records.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for message in connector.run("read", catalog=catalog, state=[]):
+            if message["type"] == "RECORD":
+                record = message["record"]
+                extracted = {"_airbyte_extracted_at": record["emitted_at"] / 1000}
+                print(json.dumps(record["data"] | extracted), file=file)
+    types = dict.fromkeys(("smsKey", *TEXTS), "String")
+    types |= dict.fromkeys(("dateSent", "_airbyte_extracted_at"), "DateTime64(3)")
+    structure = ", ".join(f"`{name}` {kind}" for name, kind in types.items())
+    names = ", ".join(f"`{name}`" for name in types)
+    database.query(f"""
+        INSERT INTO sms_messages ({names}) SELECT {names}
+        FROM file('{path}', 'JSONEachRow', '{structure}')
+        SETTINGS date_time_input_format = 'best_effort'""")
+
+
+def rows(database: Session, query: str) -> list[tuple[Any, ...]]:
+    """Return a query's rows."""
+    answer = json.loads(database.query(query, "JSONCompact").bytes())
+    return [tuple(row) for row in answer["data"]]
