@@ -119,7 +119,8 @@ def compare(pipeline: dlt.Pipeline, sandbox: Sandbox) -> None:
     for key, number, sent, *rest in rows(pipeline, "smsKey", *FIELDS):
         keys.add(key)
         wall = sent and f"{sent.astimezone(zone):{WRITTEN}}"
-        table[(number, wall, *rest)] += 1
+        row = (number, wall, *rest)
+        table[row] += 1
     account = Counter(tuple(sms[field] for field in FIELDS) for sms in sandbox.sms())
     if table != account or len(keys) != account.total():
         missing, wrong = (account - table).total(), (table - account).total()

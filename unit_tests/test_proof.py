@@ -201,7 +201,7 @@ rows_of_an_account = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(
     rows=rows_of_an_account,
     page_size=st.integers(2, 20),

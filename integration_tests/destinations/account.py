@@ -63,7 +63,8 @@ def account(sandbox: Sandbox) -> Counter[Row]:
             sent = datetime.strptime(sms["dateSent"], "%d-%m-%Y %H:%M:%S").replace(tzinfo=zone)
             wall, instant = sent.replace(tzinfo=None), round(sent.timestamp())
         status = sms["smsStatus"], sms["smsStatusDetail"]
-        rows[(sms["phoneNumber"], wall, *status, sms["smsMessage"], instant)] += 1
+        row = (sms["phoneNumber"], wall, *status, sms["smsMessage"], instant)
+        rows[row] += 1
     return rows
 
 
