@@ -127,7 +127,7 @@ def seen_pages(body: bytes, most: int) -> int:
     total, rows = int(found[1]) if found else 0, body.count(b'"dateSent"')
     if total > max(most, rows):
         return 0
-    return math.ceil(total / rows) if rows else 1
+    return math.ceil(total / rows) if total and rows else 1
 
 
 def read_page(body: bytes) -> Page:

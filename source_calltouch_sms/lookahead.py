@@ -118,6 +118,7 @@ class Lookahead:
                     return None  # it failed while nobody waited for it, and may succeed now
                 raise request.error
             self._due = None
+            self._too_slow.discard(ask)
             if not ask.numbers:
                 self._taken = ask
             # What failed before this answer came may succeed after it.
@@ -143,7 +144,7 @@ class Lookahead:
             request.error = error
         with self._changed:
             request.ended_at = time.monotonic()
-            if request.response:
+            if request.response is not None:  # one under 400 and above is false
                 self._learn(request, request.response)
             if request is self._at_gate:  # it failed before it had passed
                 self._at_gate = None

@@ -97,13 +97,16 @@ class Reading:
         self.doubtful_numbers: set[str] = set()
         """Phone numbers of rows whose equals had come in other answers."""
         self.total = 0
+        self.spoiled = False
+        """Whether pages do not fit together, so that this pass can no longer be whole."""
         self.start_pass()
 
     def start_pass(self) -> None:
-        """Begin again at the first page."""
+        """Begin again at the first page; pages that did not fit together do not count."""
+        if self.spoiled:
+            self._discount()
         self.rows = self.pages = self.page_size = self.full_page = 0
         self.spoiled = False
-        """Whether pages do not fit together, so that this pass can no longer be whole."""
         self.times.clear()
         self.doubtful_numbers.clear()
 
@@ -112,8 +115,7 @@ class Reading:
         self.pages += 1
         if self.pages == 1:
             if total != self.total:  # SMS came or went: what came before proves nothing now
-                self.emitted |= self.keys
-                self.keys = set()
+                self._discount()
             self.total, self.page_size = total, len(records)
         elif total != self.total or len(records) != min(self.page_size, total - self.rows):
             self.spoiled = True
@@ -124,6 +126,10 @@ class Reading:
             return []
         self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
         return self.add_snapshot(records)
+
+    def _discount(self) -> None:
+        self.emitted |= self.keys
+        self.keys = set()
 
     def add_snapshot(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take an answer that stands for itself; return the records that are new."""

@@ -317,3 +317,8 @@ def test_an_sms_that_quotes_a_page_is_not_taken_for_one() -> None:
 @pytest.mark.parametrize("wire", [b"", b"<html>", b'{"message": "Invalid credentials."}'])
 def test_a_body_that_is_no_page_promises_no_further_ones(wire: bytes) -> None:
     assert api.seen_pages(wire, 100) == 1
+
+
+def test_a_body_without_a_total_promises_one_page() -> None:
+    body = b'{"data":{"totalCountSms":null,"smsDetails":[{"dateSent":""}]}}'
+    assert api.seen_pages(body, 100) == 1

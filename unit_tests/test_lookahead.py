@@ -466,3 +466,30 @@ def test_a_request_that_the_network_holds_does_not_hold_a_close(
     server.ahead.close()
     (held,) = requests_alive()
     assert held.daemon, "the process may end"
+
+
+def test_an_answer_by_numbers_has_no_page_asked_for_again(server: Server) -> None:
+    (window,) = windows(1, 25)
+    server.ahead.plan([window], MANY)
+    for ask in pages_of(window):
+        server.take(ask)
+    server.take(Ask(window, numbers=("7",)))
+    settle()
+    assert server.asked == [*pages_of(window), Ask(window, numbers=("7",))]
+
+
+def test_a_slow_answer_after_one_that_came_is_asked_for_again(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, SIZE)
+
+    def slow(passes: int) -> None:
+        server.go.clear()
+        assert server.ahead.take(Ask(window), 0) is None
+        server.await_passes(passes)
+        clock.advance(lookahead.ANSWER_SECONDS + 1)
+        assert server.ahead.take(Ask(window), 0) is None
+        server.go.set()
+        server.take(Ask(window))
+
+    slow(1)
+    settle()
+    slow(3)

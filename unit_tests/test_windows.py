@@ -310,3 +310,13 @@ def test_whatever_the_order_of_each_answer_a_window_said_to_be_whole_is(
             assert Counter(texts(emitted)) == Counter(account)
             return
     assert not Counter(texts(emitted)) - Counter(account), "nothing comes twice"
+
+
+def test_a_page_that_reported_another_total_counts_for_no_later_pass() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    day.add(5, sms("ce"))
+    day.start_pass()
+    day.add(4, sms("ab"))
+    day.add(4, sms("ca"))
+    assert not day.whole
