@@ -190,7 +190,7 @@ def test_a_clock_that_is_set_changes_nothing(gate: Gate, monkeypatch: pytest.Mon
     wall = iter(range(10**9, -(10**9), -86_400))
     jumping = lambda: float(next(wall))  # noqa: E731 - one for both places
     monkeypatch.setattr("time.time", jumping)
-    monkeypatch.setattr(pace.time, "time", jumping, raising=False)
+    monkeypatch.setattr("source_calltouch_sms.pace.time.time", jumping, raising=False)
     requests_pace, request = Pace(), new_request()
     requests_pace.acquire_call(request)
     passed = [gate.now, *moments(gate, requests_pace, 3)]
