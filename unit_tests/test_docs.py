@@ -60,6 +60,9 @@ class Strings(ast.NodeVisitor):
         for inner in ast.walk(node):
             if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                 assigned.setdefault(inner.targets[0].id, []).append(inner.value)
+            elif isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Name):
+                begun = assigned.get(inner.target.id, [])
+                begun[-1:] = [ast.JoinedStr([*begun[-1:], inner.value])]
         strings = (ast.Constant, ast.JoinedStr)
         self.known = {
             name: values[0]
