@@ -43,14 +43,13 @@ def violation(field: str, message: str = "Плохо") -> str:
 
 
 class Tried(Pace):
-    """A pace that tells how often and for how long each request was tried."""
+    """A pace that tells how often and for how long a request was tried."""
 
     def __init__(self, tries: int = 1, seconds: float = 0) -> None:
         super().__init__()
         self._tried = tries, seconds
 
-    def tried(self, request: requests.PreparedRequest | None) -> tuple[int, float]:
-        assert request is not None
+    def tried(self) -> tuple[int, float]:
         return self._tried
 
 
