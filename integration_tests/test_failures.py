@@ -17,7 +17,7 @@ ENDS = {
     "token-revoked": ("config_error", "Calltouch does not accept the API token"),
     "syntax-error": ("system_error", "Calltouch could not read the connector's request"),
     "unknown-json": ("system_error", "{result: str, items: ["),
-    "redirect": ("config_error", "leads elsewhere (HTTP 302), to elsewhere.example."),
+    "redirect": ("config_error", "redirects (HTTP 302) to elsewhere.example; not followed"),
 }
 
 
