@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 
 from integration_tests.commands import Output, run
@@ -22,7 +23,7 @@ TEXT = "Тайна \U0001f600 вклада"
 TOKEN = "token-of-the-private-5f0c1d7e"
 SMS = {
     "phoneNumber": NUMBER,
-    "dateSent": None,
+    "dateSent": f"{pendulum.yesterday('Europe/Moscow'):%d-%m-%Y} 12:00:00",
     "smsStatus": "delivered",
     "smsStatusDetail": "Доставлено",
     "smsMessage": TEXT,
