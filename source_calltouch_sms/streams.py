@@ -184,7 +184,7 @@ class SmsMessages(HttpStream):
         self._windows = [whole_range]
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
-        self._emitted, self._emitted_until = set[str](), whole_range.start
+        self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
         self._told_limited = False
         self._second: list[dict[str, Any]] = []
@@ -235,7 +235,7 @@ class SmsMessages(HttpStream):
         range, or its pages do not fit together. What proves it whole: see `Reading`.
         """
         if window.start > self._emitted_until:
-            self._emitted = set()
+            self._emitted = {}
         most = MAX_WINDOW_SMS if self._paged else self._fits
         reading = self._reading = Reading(window, most, self._emitted, paged=self._paged)
         idle_passes, self._second = 0, []
@@ -349,7 +349,7 @@ class SmsMessages(HttpStream):
 
     def _instead(self, parts: list[Window]) -> list[Window]:
         """Return a window's parts; what has been emitted of it is not emitted again."""
-        self._emitted |= self._reading.keys
+        self._emitted.update(self._reading.keys)
         self._emitted_until = max(self._emitted_until, parts[-1].end)
         return parts
 

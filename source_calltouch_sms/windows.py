@@ -82,7 +82,7 @@ class Reading:
       are one SMS or two, so they count as one.
     """
 
-    def __init__(self, window: Window, most: int, emitted: set[str], *, paged: bool) -> None:
+    def __init__(self, window: Window, most: int, emitted: dict[str, int], *, paged: bool) -> None:
         self.window = window
         self.most = most
         """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
@@ -90,8 +90,9 @@ class Reading:
         """Whether pages are trusted; a second that fits no answer is read by them all the same."""
         self.emitted = emitted
         """Keys that are no longer new though they do not count: of readings that failed."""
-        self.keys: set[str] = set()
-        """Of the distinct SMS that came, in all passes since the total changed."""
+        self.keys: dict[str, int] = {}
+        """Of the distinct SMS that came, in all passes since the total changed; a hash of the
+        status that each was emitted with."""
         self.times: Counter[str] = Counter()
         """How many rows came in this pass, by wall time."""
         self.doubtful_numbers: set[str] = set()
@@ -128,19 +129,48 @@ class Reading:
         return self.add_snapshot(records)
 
     def _discount(self) -> None:
-        self.emitted |= self.keys
-        self.keys = set()
+        self.emitted.update(self.keys)
+        self.keys = {}
 
     def add_snapshot(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take an answer that stands for itself; return the records that are new."""
         keys = {record["smsKey"] for record in records}
-        again = self.keys & keys
+        again = self.keys.keys() & keys
         if again:
             numbers = (r["phoneNumber"] for r in records if r["smsKey"] in again)
             self.doubtful_numbers.update(number for number in numbers if number)
-        self.keys |= keys
-        old = again | self.emitted & keys
-        return [record for record in records if record["smsKey"] not in old] if old else records
+        old = again | self.emitted.keys() & keys
+        new = self._untold(records, old) if old else records
+        self.keys.update((key, self.emitted[key]) for key in old - again)
+        self.keys.update((r["smsKey"], _status(r)) for r in new)
+        return new
+
+    def _untold(self, records: list[dict[str, Any]], old: set[str]) -> list[dict[str, Any]]:
+        """Return an answer's records but those whose keys have come.
+
+        A key's rank goes by the order within an answer, so the row of a new key may have come under
+        another key. Which of the equal rows had not come, their statuses tell.
+        """
+        new = [record for record in records if record["smsKey"] not in old]
+        twins = {_identity(r) for r in new} & {_identity(r) for r in records if r["smsKey"] in old}
+        if not twins:
+            return new
+        came = Counter(
+            (_identity(r), self.keys.get(r["smsKey"], self.emitted.get(r["smsKey"])))
+            for r in records
+            if r["smsKey"] in old
+        )
+        left: dict[tuple[Any, ...], list[dict[str, Any]]] = {twin: [] for twin in twins}
+        for record in records:
+            identity = _identity(record)
+            if came[identity, _status(record)]:
+                came[identity, _status(record)] -= 1
+            elif identity in twins:
+                left[identity].append(record)
+        return [
+            {**left[_identity(r)].pop(0), "smsKey": r["smsKey"]} if _identity(r) in twins else r
+            for r in new
+        ]
 
     @property
     def too_much(self) -> bool:
@@ -164,3 +194,11 @@ class Reading:
         if self.pages == 1:
             return self.rows == self.total
         return not self.spoiled and len(self.keys) == self.total
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return record["phoneNumber"], record["dateSent"], record["smsMessage"]
+
+
+def _status(record: Mapping[str, Any]) -> int:
+    return hash((record["smsStatus"], record["smsStatusDetail"]))
