@@ -240,7 +240,6 @@ def changed(place: int, *messages: Message) -> Output:
             lambda: said("read", [*FAILED, error(CONFIG_ERROR)], 1),
         ),
         (rules.failures_are_of_the_causes_kind, lambda: said("read", [*FAILED, error()], 1)),
-        (rules.failures_are_of_the_causes_kind, lambda: said("read", [*FAILED, log("more")], 1)),
         (
             rules.estimates_have_both_counts,
             lambda: changed(8, trace("ESTIMATE", {"type": "STREAM", "row_estimate": 3})),
