@@ -118,7 +118,9 @@ def test_two_syncs_behind_one_address_share_its_limit(tmp_path: Path) -> None:
         written = [sync.communicate(timeout=120)[0] for sync in syncs]
         assert [sync.returncode for sync in syncs] == [0, 0]
         assert [out.count(b'{"type":"RECORD"') for out in written] == [12_500, 12_500]
-        assert crowded.stats()["served"] <= 54  # 25 pages each, and twins asked for by number
+        assert (
+            crowded.stats()["served"] <= 120
+        )  # 25 pages each; of so small ones twins cost as many
 
 
 def test_records_fit_the_schema_of_discover(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ class Account:
         self.zone = ZoneInfo(making.zone)
         self.offsets = _Offsets(self.zone)
         self.wall_offsets = _Offsets(self.zone, of_wall=True)
-        self.made_until = int(time.time()) // 60 * 60
+        # Not the newest minute, which a client may leave to be written whole.
+        self.made_until = (int(time.time()) // 60 - 2) * 60
         dice = random.Random(making.seed)
         instants = _instants(making, self.made_until, dice)
         self.walls = array("q", sorted(t + self.offsets[t // QUARTER] for t in instants))

@@ -136,6 +136,13 @@ def test_each_message_of_the_code_is_in_the_documentation(message: Message) -> N
     assert message.text in page, f"{message} is not in docs/{TROUBLES.name}"
 
 
+@pytest.mark.parametrize("message", MESSAGES, ids=str)
+def test_messages_call_settings_by_their_titles_in_the_form(message: Message) -> None:
+    for name, setting in SCHEMA["properties"].items():
+        for before in message.text.split(f"({name})")[:-1]:
+            assert before.rstrip().endswith(setting["title"]), name
+
+
 def test_each_quoted_message_stems_from_the_code() -> None:
     known = {message.text for message in MESSAGES}
     quotes = quotes_of(TROUBLES.read_text(encoding="utf-8"))
