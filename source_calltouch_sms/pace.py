@@ -54,7 +54,7 @@ class Pace(APIBudget):
 
     def __init__(self) -> None:
         super().__init__(policies=[])
-        self.requests = self.limited = self.served = 0
+        self.requests = self.limited = 0
         self.on_pass: Callable[[], None] = lambda: None
         """Called in a request's own thread when it has passed the gate."""
         self.holds_up = False
