@@ -31,6 +31,8 @@ COPY --from=builder /usr/local /usr/local
 
 # The platform starts AIRBYTE_ENTRYPOINT, Docker the other.
 ENV AIRBYTE_ENTRYPOINT="/usr/local/bin/source-calltouch-sms"
+# Of the threads that fetch pages, each would else keep freed memory of its own.
+ENV MALLOC_ARENA_MAX=2
 ENTRYPOINT ["/usr/local/bin/source-calltouch-sms"]
 WORKDIR /airbyte/integration_code
 
