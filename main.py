@@ -1,4 +1,4 @@
-"""The entry point of the Docker image."""
+"""The console script's commands, from a checkout: `python main.py spec`."""
 
 from source_calltouch_sms.run import run
 

@@ -115,8 +115,9 @@ def test_both_changelogs_date_the_version_alike() -> None:
 
 def test_the_image_is_named_and_based_as_the_registry_says() -> None:
     assert found(r'io\.airbyte\.name="(.+?)"', "Dockerfile") == DATA["dockerRepository"]
-    base = DATA["connectorBuildOptions"]["baseImage"].partition("@")[0]
+    base = DATA["connectorBuildOptions"]["baseImage"]
     assert found(r"^ARG BASE_IMAGE=(.+)$", "Dockerfile") == base
+    assert re.fullmatch(r"\S+:[\d.]+@sha256:[0-9a-f]{64}", base)
 
 
 def test_the_platform_and_docker_start_the_same_command() -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the image with docker, or with buildah where no engine runs.
 # With --test it gets a name of its own, and buildah puts it on the stand-in base.
-# BASE_IMAGE replaces the base in either case.
+# BASE_IMAGE replaces the base in either case. PLATFORMS=linux/amd64,linux/arm64 builds for these.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,7 +15,10 @@ else
     name=airbyte/source-calltouch-sms:$(sed -n 's/^ *dockerImageTag: *//p' metadata.yaml)
 fi
 
-arguments=(--tag "$name")
+arguments=()
+if [ -n "${PLATFORMS:-}" ]; then
+    arguments+=(--platform "$PLATFORMS")
+fi
 if [ -n "${BASE_IMAGE:-}" ]; then
     arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 fi
@@ -25,11 +28,14 @@ if [ -n "$certificates" ]; then
 fi
 
 if [ "$engine" = docker ]; then
-    DOCKER_BUILDKIT=1 docker build "${arguments[@]}" .
+    DOCKER_BUILDKIT=1 docker build "${arguments[@]}" --tag "$name" .
 else
+    # Images for several platforms have their name in common only as a manifest.
+    case ${PLATFORMS:-} in *,*) arguments+=(--manifest "$name") ;; *) arguments+=(--tag "$name") ;; esac
     before=$($engine images --quiet "$name" 2>/dev/null || true)
-    $engine build --layers --isolation chroot "${arguments[@]}" .
-    # With vfs every image is a full copy: the one replaced must not stay.
+    # Without layers: vfs makes a full copy for each.
+    $engine build --isolation chroot "${arguments[@]}" .
+    # The one replaced must not stay.
     if [ -n "$before" ] && [ "$before" != "$($engine images --quiet "$name")" ]; then
         $engine rmi "$before" >/dev/null
     fi

@@ -4,35 +4,25 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-name=localhost/python-connector-base:stand-in-$(sha256sum stand_in_base.sh | cut -c1-12)
+name=localhost/python-connector-base:stand-in-$(cat debian.sh stand_in_base.sh | sha256sum | cut -c1-12)
 engine=$(./engine.sh)
 
 if $engine inspect --type image "$name" >/dev/null 2>&1; then
     echo "$name"
     exit
 fi
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "The stand-in base is made as root on Debian. Elsewhere set BASE_IMAGE." >&2
-    exit 1
-fi
-./need.sh debootstrap
 
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-    awk -v suite="$suite" '$1 == suite && $2 == "main" { print $3; exit }')
 container=$($engine from scratch)
 trap '$engine rm "$container" >/dev/null' EXIT
 root=$($engine mount "$container")
 {
-    echo "Making a base of Debian $suite"
-    debootstrap --variant=minbase \
-        --include=adduser,ca-certificates,python3,python3-pip,python-is-python3 \
-        "$suite" "$root" "$mirror" | sed '/^I: /d'
-    # Debian keeps pip to virtual environments; Airbyte's base has none.
+    ./debian.sh "$root" adduser ca-certificates python3 python3-pip-whl python-is-python3
+    # Debian keeps pip to virtual environments; in Airbyte's base it is in /usr/local.
     rm "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
-    # The machine's own mirror and name servers are nobody else's.
-    rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists/* \
-        "$root"/etc/apt/sources.list "$root"/etc/resolv.conf "$root"/etc/hostname
+    chroot "$root" sh -c 'pip=$(echo /usr/share/python-wheels/pip-*.whl) &&
+        python3 "$pip/pip" install --quiet --root-user-action ignore --no-index "$pip"'
+    # Airbyte's base is made of Docker's slim Python, which has none of these either.
+    rm -rf "$root"/usr/share/{doc,info,locale,man}/*
     chroot "$root" adduser --quiet --uid 1000 --system --group --no-create-home airbyte
     chroot "$root" install --directory --owner=airbyte --group=airbyte /airbyte
     $engine umount "$container"

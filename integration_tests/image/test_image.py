@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from integration_tests.commands import ROOT, out
 from sandbox.process import Sandbox, running
@@ -147,9 +148,9 @@ def test_the_image_says_what_it_is(image: Image) -> None:
 
 def test_the_platform_starts_what_the_image_starts(image: Image) -> None:
     environment = dict(entry.split("=", 1) for entry in image.config["Env"])
-    command = "python /airbyte/integration_code/main.py"
+    command = "/usr/local/bin/source-calltouch-sms"
     assert environment["AIRBYTE_ENTRYPOINT"] == command
-    assert image.config["Entrypoint"] == command.split()
+    assert image.config["Entrypoint"] == [command]
     assert image.config["WorkingDir"] == "/airbyte/integration_code"
 
 
@@ -162,16 +163,24 @@ def test_the_user_is_airbyte_and_not_root(image: Image) -> None:
     ]
 
 
-def test_only_the_connector_is_there(image: Image) -> None:
-    listed = set(image.shell("ls -A").split()) - {"__pycache__"}
-    assert listed == {"main.py", "setup.py", "source_calltouch_sms"}
-
-
-def test_no_compiler_and_no_cache_are_left(image: Image) -> None:
+def test_what_was_built_with_is_not_there(image: Image) -> None:
     assert image.shell("command -v gcc cc g++ c++ clang make || true") == ""
+    assert image.shell("ls -A /airbyte/integration_code; ls -d /build || true") == ""
     # The base may bring a cache of its own, older than the folder that the build begins with.
     find = "find /root/.cache ${PIP_CACHE_DIR:-/root/.cache} -type f -newer /airbyte 2>/dev/null"
     assert image.shell(f"{find} | head -n 5", user="root") == ""
+
+
+def test_the_image_holds_what_the_lock_says(image: Image) -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==([^ ]+)", lock, re.MULTILINE))
+    script = "from importlib.metadata import *; [print(d.name, d.version) for d in distributions()]"
+    lines = image.shell(f"python -c '{script}'").splitlines()
+    held = {(str(canonicalize_name(name)), version) for name, version in map(str.split, lines)}
+    names = {name for name, _version in locked}
+    assert {(name, version) for name, version in held if name in names} <= locked
+    assert "airbyte-cdk" in names & {name for name, _version in held}
+    assert ("airbyte-source-calltouch-sms", METADATA["dockerImageTag"]) in held
 
 
 def test_no_certificate_of_the_builders_is_left(image: Image) -> None:
