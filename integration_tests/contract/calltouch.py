@@ -47,7 +47,7 @@ Identity = tuple[str, str, str]
 Range = tuple[datetime, datetime]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # it holds what is private
 class Reply:
     """What came for one request; `status` is 0 where nothing did."""
 
@@ -278,9 +278,16 @@ class Calltouch:
         return best, best
 
     @cached_property
-    def in_second(self) -> Reply:
-        """The SMS of that second, where both ends of the range are it."""
+    def from_second_to_itself(self) -> Reply:
+        """What comes where both ends of the range are that second."""
         return self.get(*self.second)
+
+    @property
+    def in_second(self) -> Reply:
+        """The SMS of that second, of which there are some."""
+        if not self.from_second_to_itself.rows:
+            pytest.skip("a range of one second brings no SMS, see above")
+        return self.from_second_to_itself
 
     @cached_property
     def again(self) -> Reply:

@@ -47,14 +47,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    why = ""
     try:
         return (yield)
     except Exception as error:  # noqa: BLE001 - its message may hold what is private
-        pytest.fail(f"the question could not be asked: {type(error).__name__}", pytrace=False)
+        why = f"the question could not be asked: {type(error).__name__}"
+    except pytest.fail.Exception as failure:
+        why = failure.msg or ""
     finally:
         service = pyfuncitem.funcargs["calltouch"]
         assert isinstance(service, Calltouch)
         pyfuncitem.user_properties.append(("cost", (service.requests, service.spent)))
+        if why:
+            pyfuncitem.user_properties.append(("found", why))
+    # Outside of the handlers, so that nothing of the exceptions is shown along with it.
+    return pytest.fail(why, pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +131,7 @@ class Table:
             option for option in known.get("options", ()) if option not in self.options
         ]
         mark = {"passed": FOUND, "failed": RED, "skipped": OPEN}[report.outcome]
-        text = known.get("found") or report.longreprtext
+        text = known.get("found", "")
         if isinstance(report.longrepr, tuple):
             text = report.longrepr[2].removeprefix("Skipped: ")
         self.rows.append(
