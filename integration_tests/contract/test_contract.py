@@ -25,7 +25,10 @@ from integration_tests.contract.conftest import Found
 from source_calltouch_sms import api
 
 asks = pytest.mark.asks
-REFUSES = "Stops with an error of the settings, by the body, under whatever HTTP status"
+REFUSES = (
+    "Stops with an error of the settings on the documented body, under whatever HTTP status; what is "
+    "not documented under HTTP 200 is tried again, then fails"
+)
 NEVER_SENDS = "Never sends it"
 LONG_AGO = datetime(2000, 1, 1)
 AT_ONCE = 6
