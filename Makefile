@@ -7,7 +7,7 @@ DEMO_VENV := .venv-demo
 DEMO_BIN := $(DEMO_VENV)/bin
 CONFIG ?= secrets/config.json
 
-.PHONY: help demo sync test contract format bench image image-test destinations-test form clean
+.PHONY: help demo sync test format bench image image-test destinations-test form clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the commands
@@ -24,10 +24,6 @@ test: $(VENV)/.ready  ## Lint, type-check and test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
-
-contract: $(VENV)/.ready  ## Ask a real account what the connector relies on: make contract CONFIG=secrets/config.json [ARGS="--markdown report.md"]
-	@CALLTOUCH_CONFIG=$(CONFIG) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -c /dev/null \
-		--rootdir . -p no:cacheprovider -W ignore -q integration_tests/contract $(ARGS)
 
 format: $(VENV)/.ready  ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix .

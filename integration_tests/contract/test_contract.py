@@ -26,8 +26,8 @@ from source_calltouch_sms import api
 
 asks = pytest.mark.asks
 REFUSES = (
-    "Stops with an error of the settings on the documented body, under whatever HTTP status; what is "
-    "not documented under HTTP 200 is tried again, then fails"
+    "Stops with an error of the settings on a documented body, under whatever HTTP status; tries "
+    "again, then fails, where HTTP 200 comes with what is not documented"
 )
 NEVER_SENDS = "Never sends it"
 LONG_AGO = datetime(2000, 1, 1)
