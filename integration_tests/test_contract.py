@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from integration_tests.commands import ROOT
-from integration_tests.test_privacy import NUMBER, TEXT, forms
+from integration_tests.platform_rules import forms
+from integration_tests.test_privacy import NUMBER, TEXT
 from sandbox.__main__ import read_arguments
 from sandbox.account import Making
 from sandbox.app import Options
