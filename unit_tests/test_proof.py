@@ -18,12 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, streams
-from unit_tests.account import FAULTS, Account, Row, identities, identity, row
+from unit_tests.account import (
+    FAULTS,
+    SECONDS,
+    START,
+    Account,
+    Row,
+    identities,
+    identity,
+    row,
+    rows_of_an_account,
+)
 from unit_tests.conftest import Read, messages, read, stream
 
 Serve = Callable[[Account], Account]
-START = datetime(2024, 4, 1)
-SECONDS = 6_523_200  # from START to the settings' now
 
 
 @contextmanager
@@ -181,20 +189,6 @@ def test_an_outage_does_not_shred_the_range(serve: Serve) -> None:
     assert_once(read(stream()), account)
     served = {(body["dateFrom"], body["dateTo"]) for body in account.bodies}
     assert len(served) < 20
-
-
-rows_of_an_account = st.lists(
-    st.builds(
-        lambda second, number, text: row(
-            START + timedelta(seconds=second), f"7000000000{number}", text
-        ),
-        st.sampled_from([0, 1, 2_591_999, 3_000_000, 3_000_000, 3_000_000])
-        | st.integers(0, SECONDS),
-        st.integers(0, 2),
-        st.sampled_from(["", "a", "b"]),
-    ),
-    max_size=40,
-)
 
 
 @settings(max_examples=2000, deadline=None)

@@ -126,13 +126,9 @@ def texts(records: list[dict[str, Any]]) -> str:
 
 
 def reading(
-    window: Window = DAY,
-    most: int = 100,
-    emitted: dict[str, int] | None = None,
-    *,
-    paged: bool = True,
+    window: Window = DAY, most: int = 100, emitted: dict[str, int] | None = None
 ) -> Reading:
-    return Reading(window, most, {} if emitted is None else emitted, paged=paged)
+    return Reading(window, most, {} if emitted is None else emitted)
 
 
 def test_one_answer_is_a_snapshot() -> None:
@@ -175,7 +171,7 @@ def test_an_answer_of_the_doubtful_numbers_tells_twins() -> None:
     day = reading()
     day.add(4, sms("ab"))
     day.add(4, sms("ac"))
-    assert texts(day.add_snapshot(sms("aabc"))) == "a"
+    assert texts(day.add_twins(sms("aabc"))) == "a"
     assert day.whole
 
 
@@ -215,7 +211,7 @@ def test_of_twins_that_differ_in_status_each_comes_once() -> None:
     came = day.add(3, twins("delivered", "error"))
     assert not day.add(3, twins("delivered"))
     # In their own answer they come in another order, so that the third key is on an error's row.
-    came += day.add_snapshot(twins("delivered", "delivered", "error"))
+    came += day.add_twins(twins("delivered", "delivered", "error"))
     assert sorted(record["smsStatus"] for record in came) == ["delivered", "delivered", "error"]
     assert len({record["smsKey"] for record in came}) == 3
     assert day.whole
@@ -292,7 +288,7 @@ def test_a_window_that_holds_too_much_but_came_in_one_answer_is_whole() -> None:
 
 
 def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
-    second = reading(ONE_SECOND, most=2, paged=False)
+    second = reading(ONE_SECOND, most=2)
     assert texts(second.add(3, sms("ab"))) == "ab"
     assert not second.too_much
     assert second.goes_on
@@ -300,10 +296,11 @@ def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
     assert second.whole
 
 
-def test_where_pages_are_not_trusted_a_window_has_one() -> None:
-    day = reading(paged=False)
-    day.add(3, sms("ab"))
-    assert not day.goes_on
+def test_of_an_answer_of_numbers_only_twins_count() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    day.add(4, sms("ac"))
+    assert texts(day.add_twins(sms("abcd"))) == "", "d came since, or is the one that is missing"
     assert not day.whole
 
 
