@@ -22,6 +22,9 @@ ANSWER_SHARE: Final = 0.8
 KNOWN_SHARE: Final = 0.9
 """The same where it has been seen how the SMS lie in time, though perhaps not all of them."""
 
+MOST_PARTS: Final = 1_000
+"""Of one cut; where they are too few, they are cut again. Years hold many seconds, if a total lies."""
+
 SECOND: Final = timedelta(seconds=1)
 
 
@@ -48,7 +51,7 @@ class Window(NamedTuple):
 
 def cut(window: Window, total: int, sms: float) -> list[Window]:
     """Cut a window that holds `total` SMS into parts that, if evenly filled, hold `sms` each."""
-    return window.parts(int(window.seconds * sms / total))
+    return window.parts(max(int(window.seconds * sms / total), window.seconds // MOST_PARTS))
 
 
 def cut_by_times(window: Window, times: Mapping[str, int], sms: float) -> list[Window]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.records import RecordMaker
-from source_calltouch_sms.windows import SECOND, Reading, Window, cut, cut_by_times
+from source_calltouch_sms.windows import MOST_PARTS, SECOND, Reading, Window, cut, cut_by_times
 from unit_tests.account import row
 
 START = datetime(2024, 4, 1)
@@ -61,7 +61,8 @@ def test_a_cut_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     parts = cut(window, total, sms)
     assert cover(parts, window)
     assert len(parts) > 1, "cutting must end"
-    assert all(p.seconds == 1 or p.seconds * total <= sms * window.seconds for p in parts)
+    most = max(sms * window.seconds / total, 1, window.seconds // MOST_PARTS)
+    assert all(part.seconds <= most for part in parts)
 
 
 def times_in(window: Window, counts: dict[int, int]) -> dict[str, int]:
