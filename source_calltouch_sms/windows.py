@@ -23,7 +23,7 @@ KNOWN_SHARE: Final = 0.9
 """The same where it has been seen how the SMS lie in time, though perhaps not all of them."""
 
 MOST_PARTS: Final = 1_000
-"""Of one cut; where they are too few, they are cut again. Years hold many seconds, if a total lies."""
+"""Of one cut; too large ones are cut again. Years hold many seconds, should a total lie."""
 
 SECOND: Final = timedelta(seconds=1)
 
