@@ -42,11 +42,8 @@ from source_calltouch_sms.lookahead import Ask, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker, earliest, wall_time
 from source_calltouch_sms.windows import (
-    ANSWER_SHARE,
-    KNOWN_SHARE,
     MAX_WINDOW_SMS,
-    WINDOW_SHARE,
-    WINDOW_SMS,
+    PART_SHARE,
     Reading,
     Window,
     cut,
@@ -239,8 +236,7 @@ class SmsMessages(HttpStream):
             except RequestWindowSplitRequiredException:
                 return window.parts(self._shorter(window))
             if reading.too_much:
-                share = WINDOW_SHARE * WINDOW_SMS if self._paged else ANSWER_SHARE * self._fits
-                return cut(window, reading.total, share)
+                return cut(window, reading.total, PART_SHARE * most)
             idle = reading.total != total or not count < len(reading.keys) <= total
             idle_passes += idle
             if idle and reading.is_doubtful:
@@ -251,7 +247,7 @@ class SmsMessages(HttpStream):
                 self._paged = False
                 self._fits = reading.full_page if reading.pages > 1 else self._fits
                 if window.seconds > 1 and reading.total > self._fits:
-                    return cut_by_times(window, reading.times, KNOWN_SHARE * self._fits)
+                    return cut_by_times(window, reading.times, PART_SHARE * self._fits)
             self._ahead.plan(self._windows, 0)
             time.sleep(PAUSE_SECONDS)
         self._tell_incomplete()

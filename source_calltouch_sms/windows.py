@@ -15,13 +15,8 @@ WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
 MAX_WINDOW_SMS: Final = WINDOW_SMS * 11 // 10
 """A little more is not worth a cut, which would cost a request and a half-filled page."""
-WINDOW_SHARE: Final = 0.99
-"""Aim 1 % lower, so that uneven traffic rarely needs an eleventh page."""
-ANSWER_SHARE: Final = 0.8
-"""Aim lower where a part must fit one answer: one that does not is asked for in vain."""
-KNOWN_SHARE: Final = 0.9
-"""The same where it has been seen how the SMS lie in time, though perhaps not all of them."""
-
+PART_SHARE: Final = 0.9
+"""Of what it may hold, a part is cut to hold this: one that holds too much is asked for in vain."""
 MOST_PARTS: Final = 1_000
 """Of one cut; too large ones are cut again. Years hold many seconds, should a total lie."""
 
@@ -102,7 +97,7 @@ class Reading:
 
     def start_pass(self) -> None:
         """Begin again at the first page."""
-        self.rows = self.pages = self.page_size = self.full_page = 0
+        self.rows = self.pages = self.full_page = 0
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer be whole."""
         self.times.clear()
@@ -114,9 +109,7 @@ class Reading:
         if total != self.total:  # SMS came or went: what came before proves nothing now
             self.keys.clear()
             self.spoiled = self.pages > 0
-        if self.pages == 0:
-            self.page_size = size
-        elif size != min(self.page_size, total - self.rows):
+        if self.pages and size != min(self.full_page, total - self.rows):
             self.spoiled = True
         self.total, self.full_page = total, max(self.full_page, size)
         self.pages += 1
@@ -124,12 +117,10 @@ class Reading:
         if self.too_much:
             return []
         self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
-        keys = {record["smsKey"] for record in records}
-        again = self.keys & keys
-        if again:
-            numbers = (r["phoneNumber"] for r in records if r["smsKey"] in again)
-            self.doubtful_numbers.update(number for number in numbers if number)
-        self.keys |= keys
+        self.doubtful_numbers.update(
+            r["phoneNumber"] for r in records if r["smsKey"] in self.keys and r["phoneNumber"]
+        )
+        self.keys.update(r["smsKey"] for r in records)
         return self._emit(records)
 
     def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:

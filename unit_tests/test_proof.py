@@ -39,7 +39,6 @@ def small(window: int, page_size: int) -> Iterator[None]:
     """Make windows and answers hold few SMS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MAX_WINDOW_SMS", window)
-        patch.setattr(streams, "WINDOW_SMS", max(1, window * 0.9))
         patch.setattr(api, "PAGE_SIZE", page_size)
         yield
 
