@@ -52,16 +52,20 @@ def cut(window: Window, total: int, sms: float) -> list[Window]:
 def cut_by_times(window: Window, times: Mapping[str, int], sms: float) -> list[Window]:
     """Cut a window into parts of up to `sms` SMS, by how many were seen at each time.
 
-    `times` counts SMS by wall time, `2024-04-01T15:05:32`. Where that makes no cut, it is halved.
+    `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more than `sms` is a part of
+    its own. Where that makes no cut, the window is halved.
     """
     starts, held = [window.start], 0
-    for time in sorted(times):
-        if held and held + times[time] > sms:
-            start = datetime.fromisoformat(time)
-            if starts[-1] < start <= window.end:
-                starts.append(start)
-                held = 0
-        held += times[time]
+    for time, count in sorted(times.items()):
+        start = datetime.fromisoformat(time)
+        if held + count > sms:
+            starts.append(start)
+            held = 0
+        held += count
+        if held > sms:
+            starts.append(start + SECOND)
+            held = 0
+    starts = sorted({start for start in starts if window.start <= start <= window.end})
     if len(starts) == 1:
         return window.parts(-(-window.seconds // 2))
     ends = [*(start - SECOND for start in starts[1:]), window.end]

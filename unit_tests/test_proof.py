@@ -82,7 +82,7 @@ def test_a_second_that_fits_no_answer_is_united_over_passes(serve: Serve) -> Non
     with small(11_000, 1000):
         sync = read(stream(), None, SyncMode.full_refresh)
     assert_once(sync, account)
-    assert len(account.bodies) <= 120
+    assert len(account.bodies) <= 80
 
 
 def test_later_windows_are_read_without_pages_once_pages_have_failed(serve: Serve) -> None:

@@ -98,13 +98,12 @@ def test_parts_by_times_hold_no_more_than_asked_but_for_full_seconds(
         assert sum(held) <= sms or len(held) == 1
     if sum(counts.values()) > sms and len(counts) > 1:
         for part, later in pairwise(parts):
-            assert later.start.isoformat() in times, "a part begins where SMS are"
-            first = times[later.start.isoformat()]
+            first = times.get(later.start.isoformat(), 0)
             bounds = (part.start, part.end)
             held = [
                 c for t, c in times.items() if bounds[0] <= datetime.fromisoformat(t) <= bounds[1]
             ]
-            assert sum(held) + first > sms, "and not before one is full"
+            assert sum(held) + first > sms, "a part ends where it is full"
 
 
 def test_where_times_make_no_cut_a_window_is_halved() -> None:
@@ -113,7 +112,16 @@ def test_where_times_make_no_cut_a_window_is_halved() -> None:
         Window(datetime(2024, 4, 1, 12), DAY.end),
     ]
     assert cut_by_times(DAY, {}, 10) == halves
-    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 99}, 10) == halves
+    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 9}, 10) == halves
+
+
+def test_a_second_that_is_too_full_is_a_part_of_its_own() -> None:
+    second = datetime(2024, 4, 1, 15)
+    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 99}, 10) == [
+        Window(START, second - SECOND),
+        Window(second, second),
+        Window(second + SECOND, DAY.end),
+    ]
 
 
 def sms(texts: str, number: str = "70000000001") -> list[dict[str, Any]]:
