@@ -52,7 +52,7 @@ from source_calltouch_sms.windows import (
 
 LAG: Final = timedelta(minutes=1)
 """How far "now" lies back: clocks differ, and the newest seconds are still being written."""
-IDLE_PASSES: Final = 4
+IDLE_PASSES: Final = 6
 """After how many passes that brought it no further a window is taken as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
