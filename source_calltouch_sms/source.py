@@ -9,12 +9,9 @@ from airbyte_cdk.models import (
     AirbyteMessage,
     AirbyteStateMessage,
     ConfiguredAirbyteCatalog,
-    FailureType,
-    Status,
 )
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
-from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
@@ -37,10 +34,10 @@ class SourceCalltouchSms(AbstractSource):
         try:
             return super().check(logger, config)
         except AirbyteTracedException as error:
-            if error.failure_type != FailureType.config_error:
+            failed = error.as_connection_status_message()  # of a config_error only
+            if not failed or not failed.connectionStatus:
                 raise
-            message = filter_secrets(str(error))
-            return AirbyteConnectionStatus(status=Status.FAILED, message=message)
+            return failed.connectionStatus
 
     def check_connection(
         self, logger: logging.Logger, config: Mapping[str, Any]
