@@ -79,8 +79,8 @@ class PassingError(Exception):
     """A failure that time may mend: its reason, as the beginning of a sentence."""
 
 
-class OverlongError(PassingError):
-    """One that a shorter range might not meet."""
+class RangeTooLongError(PassingError):
+    """One that a request for a shorter range might not have met."""
 
 
 Failure = PassingError | AirbyteTracedException
@@ -106,12 +106,12 @@ class CalltouchErrorHandler(ErrorHandler):
             AirbyteTracedException: what trying again does not mend, or has not mended.
         """
         try:
-            self._read(response)
+            self._check(response)
         except PassingError as failure:
-            return self._again(failure, response)
+            return self._try_again(failure, response)
         return SUCCESS_RESOLUTION
 
-    def _read(self, response: requests.Response | Exception | None) -> None:
+    def _check(self, response: requests.Response | Exception | None) -> None:
         if not isinstance(response, requests.Response):
             raise _no_answer(response)
         if not api.seems_page(response.content):
@@ -123,11 +123,11 @@ class CalltouchErrorHandler(ErrorHandler):
         if _is_limited(response):
             raise _failure(api.ErrorBody(), response)
 
-    def _again(
+    def _try_again(
         self, failure: PassingError, response: requests.Response | Exception | None
     ) -> ErrorResolution:
         tries, seconds = self._pace.tried()
-        is_long = isinstance(failure, OverlongError) and _asks_for_days(response)
+        is_long = isinstance(failure, RangeTooLongError) and _asks_for_days(response)
         if is_long and tries >= TRIES_AT_LENGTH:
             action = ResponseAction.SPLIT_REQUEST_WINDOW
             return ErrorResolution(action, FailureType.transient_error, str(failure))
@@ -201,7 +201,7 @@ def _failure_by_status(body: api.ErrorBody, response: requests.Response, said: s
         or status == HTTPStatus.REQUEST_TIMEOUT
         or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     ):
-        error = OverlongError(f"Calltouch failed (HTTP {status}){said}")
+        error = RangeTooLongError(f"Calltouch failed (HTTP {status}){said}")
     elif status == HTTPStatus.NOT_FOUND:
         error = config_error(
             f"There is no method at {response.url} (HTTP 404). Calltouch's documentation gives two "
@@ -243,7 +243,7 @@ def _no_answer(error: Exception | None) -> Failure:
                 "TLS-inspecting proxy, set REQUESTS_CA_BUNDLE to its CA certificate."
             )
         case exceptions.ReadTimeout():
-            return OverlongError(
+            return RangeTooLongError(
                 f"{host} accepted the request but sent no response within {READ_SECONDS} s"
             )
         case exceptions.ProxyError():
