@@ -51,8 +51,9 @@ SHORTEST_SPLIT: Final = timedelta(days=1)
 LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
 REPORT: Final = "Please report this to the connector's developers."
 LIMITED: Final = (
-    "Other programs behind the same IP address may be using up the 5 requests a second, or the "
-    "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
+    f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
+    "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
+    "for tomorrow."
 )
 UNLIMITED: Final = 10**9
 """Neither the CDK's number of tries nor its time, which goes by the wall clock, is to end them."""

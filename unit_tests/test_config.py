@@ -225,6 +225,14 @@ def test_an_address_that_no_one_can_call_is_refused_before_the_network(url: str)
     )
 
 
+def test_the_form_tells_the_methods_own_limits() -> None:
+    numbers, start = (SCHEMA["properties"][name] for name in ("phone_numbers", "start_date"))
+    assert numbers["maxItems"] == api.MAX_NUMBERS
+    assert f"up to {api.MAX_NUMBERS:,} numbers" in numbers["pattern_descriptor"]
+    cost = f"{api.POINTS_PER_CALL} API points («баллы API») per {api.PAGE_SIZE:,} SMS"
+    assert cost in start["description"]
+
+
 def test_every_setting_explains_itself_in_the_form() -> None:
     properties = SCHEMA["properties"]
     assert sorted(p["order"] for p in properties.values()) == list(range(len(properties)))
