@@ -4,12 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airbyte_cdk.models import (
-    AirbyteConnectionStatus,
-    AirbyteMessage,
-    AirbyteStateMessage,
-    ConfiguredAirbyteCatalog,
-)
+from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteMessage
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -50,13 +45,7 @@ class SourceCalltouchSms(AbstractSource):
         SmsMessages(Config.parse(config)).check()
         return True, None
 
-    def read(
-        self,
-        logger: logging.Logger,
-        config: Mapping[str, Any],
-        catalog: ConfiguredAirbyteCatalog,
-        state: list[AirbyteStateMessage] | None = None,
-    ) -> Iterator[AirbyteMessage]:
+    def read(self, *args: Any, **kwargs: Any) -> Iterator[AirbyteMessage]:
         """Read as the CDK does, but end a failed sync by its cause, told once.
 
         The CDK tells the cause, then ends by a summary that quotes it. That is a config_error
@@ -67,7 +56,7 @@ class SourceCalltouchSms(AbstractSource):
         """
         cause = None
         try:
-            for message in super().read(logger, config, catalog, state):
+            for message in super().read(*args, **kwargs):
                 if message.trace and message.trace.error:
                     cause = message.trace.error
                 else:
