@@ -247,7 +247,7 @@ def _no_answer(error: Exception | None) -> Failure:
             return RangeTooLongError(
                 f"{host} accepted the request but sent no response within {READ_SECONDS} s"
             )
-        case exceptions.ProxyError():
+        case exceptions.ProxyError() | exceptions.InvalidProxyURL():
             reason = f"The proxy in front of {host} does not let the request through"
         case exceptions.ConnectTimeout():
             reason = f"No connection to {host} within {CONNECT_SECONDS} s"

@@ -219,6 +219,7 @@ RESET = "('Connection aborted.', ConnectionResetError(104, 'Connection reset by 
         (requests.exceptions.ConnectTimeout, "", "No connection to api.calltouch.ru within 10 s"),
         (requests.exceptions.ReadTimeout, "", "sent no response within 120 s"),
         (requests.exceptions.ProxyError, "", "The proxy in front of api.calltouch.ru"),
+        (requests.exceptions.InvalidProxyURL, "", "The proxy in front of api.calltouch.ru"),
         (requests.exceptions.ChunkedEncodingError, "", "was cut off on its way"),
         (requests.exceptions.ContentDecodingError, "", "was cut off on its way"),
         (requests.exceptions.ConnectionError, REFUSED, "failed (Connection refused)"),
