@@ -34,6 +34,7 @@ from source_calltouch_sms.answers import (
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
     RefusedError,
+    explain,
 )
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import range_to_read, read_cursor
@@ -76,7 +77,7 @@ class SmsMessages(HttpStream):
         self._config = config
         self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
         self._pace = Pace()
-        self._error_handler = CalltouchErrorHandler(self._pace, config.phone_numbers)
+        self._error_handler = CalltouchErrorHandler(self._pace)
         super().__init__(api_budget=self._pace)
         # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
         self.logger.setLevel(logging.INFO)
@@ -137,7 +138,7 @@ class SmsMessages(HttpStream):
         """Return the page's records that are new in the window.
 
         Raises:
-            Answer: the body is no page, though it seemed one when it came.
+            ErrorBody: the body is no page, though it seemed one when it came.
         """
         page = api.read_page(response.content)
         return self._reading.add(page.total, self._maker.records(page.rows))
@@ -268,9 +269,9 @@ class SmsMessages(HttpStream):
                     raise
                 reading.spoiled = True  # there is no such page any more: SMS have gone
                 return
-            except api.Answer as answer:
+            except api.ErrorBody as body:
                 if damaged:
-                    raise self._error_handler.explain(answer, response) from None
+                    raise explain(body, response) from None
                 damaged = True  # asked for once more
                 continue
             token = self.next_page_token(response)
@@ -292,7 +293,7 @@ class SmsMessages(HttpStream):
             ask = Ask(window, numbers=tuple(numbers[:at_once]))
             try:
                 page = api.read_page((yield from self._await(ask)).content)
-            except (RefusedError, RequestWindowSplitRequiredException, api.Answer):
+            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 yield from self._emit(reading.add_twins(self._maker.records(page.rows)))
