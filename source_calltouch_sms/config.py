@@ -42,6 +42,8 @@ class Config:
     """23:59:59 of the end date; None for now."""
     zone: pendulum.Timezone
     lookback: timedelta
+    lookback_interval: timedelta
+    """How long after the last days were read again they are not; 0 for with every sync."""
     phone_numbers: tuple[str, ...] = field(repr=False)
     require_complete_windows: bool
     api_url: str
@@ -88,6 +90,7 @@ class Config:
             end=datetime.combine(end, time(23, 59, 59)) if end else None,
             zone=zone,
             lookback=timedelta(days=values["lookback_window_days"]),
+            lookback_interval=timedelta(hours=values["lookback_interval_hours"]),
             phone_numbers=tuple(values.get("phone_numbers", ())),
             require_complete_windows=values["require_complete_windows"],
             api_url=values["api_url"],
