@@ -43,7 +43,7 @@ class Config:
     zone: pendulum.Timezone
     lookback: timedelta
     lookback_interval: timedelta
-    """How long after the last days were read again they are not; 0 for with every sync."""
+    """How long the last days are not read again after they were; 0: every sync reads them."""
     phone_numbers: tuple[str, ...] = field(repr=False)
     require_complete_windows: bool
     api_url: str

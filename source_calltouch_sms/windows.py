@@ -14,7 +14,7 @@ from source_calltouch_sms.api import PAGE_SIZE
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
 MAX_WINDOW_SMS: Final = WINDOW_SMS * 13 // 10
-"""Up to a third more is not worth a cut, which would cost a request and a half-filled page."""
+"""So much more is not worth a cut, which would cost a request and a half-filled page."""
 WINDOW_SHARE: Final = 0.99
 """Aim 1 % lower, so that uneven traffic rarely needs an eleventh page."""
 ANSWER_SHARE: Final = 0.8

@@ -32,6 +32,7 @@ def test_settings_are_typed_and_defaults_are_the_forms() -> None:
     assert config.end == datetime(2024, 5, 31, 23, 59, 59)
     assert config.zone.name == "Europe/Moscow"
     assert config.lookback == timedelta(days=3)
+    assert config.lookback_interval == timedelta()
     assert config.phone_numbers == ()
     assert config.require_complete_windows is True
     assert config.api_url == api.URL
@@ -88,6 +89,9 @@ def test_what_is_private_is_not_in_the_configs_text() -> None:
         ("lookback_window_days", 366, "is more than 365"),
         ("lookback_window_days", 3.5, "must be a whole number"),
         ("lookback_window_days", "3", "must be a whole number"),
+        ("lookback_interval_hours", -1, "is less than 0"),
+        ("lookback_interval_hours", 169, "is more than 168"),
+        ("lookback_interval_hours", 0.5, "must be a whole number"),
         ("phone_numbers", ["+7 000 123-45-67", "12345"], "entry 2 does not fit"),
         ("phone_numbers", ["+7 000 123-45-67\n+7 000 123-45-68"], "entry 1 does not fit"),
         ("phone_numbers", [70001234567], "entry 1 must be a text in quotes"),
