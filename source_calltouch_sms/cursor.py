@@ -55,7 +55,7 @@ def plan_sync(
         kind = "New SMS only"
     else:
         if cursor:
-            since, kind = _last_days_end(cursor, read_at, now, zone), "New SMS and status updates"
+            since, kind = _last_days_end(cursor, read_at, zone), "New SMS and status updates"
         back = config.lookback
         if interval or STATUSES_READ_AT in state:
             adds[STATUSES_READ_AT] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -65,15 +65,13 @@ def plan_sync(
     return Plan(Window(start, end), kind, adds) if start <= end else None
 
 
-def _last_days_end(
-    cursor: datetime, read_at: datetime | None, now: datetime, zone: pendulum.Timezone
-) -> datetime:
-    """Return the wall time back from which the last days count.
+def _last_days_end(cursor: datetime, read_at: datetime | None, zone: pendulum.Timezone) -> datetime:
+    """Return the wall time from which the last days are counted back.
 
-    It is where they were last read to: statuses of what came since are read again, too. A cursor
-    far beyond that is of a sync that was reading them when it failed, and goes on.
+    It is where they last ended, since statuses of what came later have not been read again yet. A
+    cursor further ahead is that of a sync which failed while it read the last days, and goes on.
     """
-    last = wall_time(read_at, zone) if read_at and read_at <= now else cursor
+    last = wall_time(read_at, zone) if read_at else cursor
     return last if last < cursor < last + NEW_SMS_ONLY else cursor
 
 
