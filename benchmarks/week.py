@@ -216,7 +216,7 @@ def main() -> int:
     """Run the weeks, several at a time, and write the section; return 1 if the goal is missed."""
     cases = [(v, s, i) for v in VOLUMES for s in SCHEDULES.values() for i in INTERVALS]
     with ProcessPoolExecutor(
-        AT_ONCE, initializer=logging.disable, initargs=(logging.INFO,)
+        AT_ONCE, initializer=logging.disable, initargs=(logging.WARNING,)
     ) as pool:
         goal = pool.submit(goal_week)
         points = dict(zip(cases, pool.map(points_a_day, cases[::-1]), strict=True))

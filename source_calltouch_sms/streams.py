@@ -161,7 +161,7 @@ class SmsMessages(HttpStream):
 
     @property
     def state(self) -> MutableMapping[str, Any]:
-        """What was set, with the latest `dateSent`, and what `cursor.py` keeps beside it."""
+        """The latest `dateSent`, and what `cursor.py` keeps beside it; see there."""
         return self._state
 
     @state.setter
@@ -367,14 +367,11 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, window: Window) -> None:
-        latest, before = (
-            max(self._reading.times, default=None),
-            read_cursor(self._state, self._config.zone),
-        )
+        zone, latest = self._config.zone, max(self._reading.times, default=None)
         if latest:
             sent = min(datetime.fromisoformat(latest), window.end)
-            state = {**self._state, self.cursor_field: earliest(sent, self._config.zone)}
-            cursor = read_cursor(state, self._config.zone)
+            state = {**self._state, self.cursor_field: earliest(sent, zone)}
+            before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
             if cursor and (before is None or cursor > before):
                 self.state = state
         if not self._windows:
