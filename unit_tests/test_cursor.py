@@ -202,7 +202,7 @@ sms_of_ten_days = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     account=sms_of_ten_days,
     gaps=st.lists(
