@@ -186,7 +186,7 @@ class SmsMessages(HttpStream):
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
-        self._told_limited = False
+        self._limit_reported = False
         self._second: list[dict[str, Any]] = []
         try:
             while self._windows:
@@ -314,8 +314,8 @@ class SmsMessages(HttpStream):
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; say once, while it lasts, that 429 holds it up."""
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
-            if self._pace.holds_up and not self._told_limited:
-                self._told_limited = True
+            if self._pace.holds_up and not self._limit_reported:
+                self._limit_reported = True
                 yield self._limited_message()
         return response
 
@@ -326,7 +326,7 @@ class SmsMessages(HttpStream):
             self._undated += record["dateSent"] is None
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
             self._records += 1
-            self._told_limited = False
+            self._limit_reported = False
 
     def _limited_message(self) -> AirbyteMessage:
         """The status that Airbyte's platform shows while a source waits because of 429."""
