@@ -25,14 +25,18 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import config_error, system_error, transient_error
-from source_calltouch_sms.pace import TOO_MANY_REQUESTS, Pace, retry_after
+from source_calltouch_sms.pace import (
+    LIMITED,
+    PATIENCE_SECONDS,
+    TOO_MANY_REQUESTS,
+    Pace,
+    retry_after,
+)
 
 logger = logging.getLogger("airbyte.calltouch")
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 120
-PATIENCE_SECONDS: Final = 600
-"""For how long one request is tried before it has failed for good."""
 CHECK_PATIENCE_SECONDS: Final = 10
 """The same for `check`, in front of which a person sits."""
 
@@ -48,10 +52,6 @@ SHORTEST_SPLIT: Final = timedelta(days=1)
 
 LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
 REPORT: Final = "Please report this to the connector's developers."
-LIMITED: Final = (
-    "Other programs behind the same IP address may be using up the 5 requests a second, or the "
-    "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
-)
 UNLIMITED: Final = 10**9
 """Neither the CDK's number of tries nor its time, which goes by the wall clock, is to end them."""
 

@@ -17,6 +17,7 @@ import requests
 from airbyte_cdk.sources.streams.call_rate import APIBudget
 
 from source_calltouch_sms import api
+from source_calltouch_sms.errors import transient_error
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -30,6 +31,13 @@ SLOWDOWN: Final = (0.6, 0.75)
 RATE_STEP: Final = 0.15
 """By how much each answer that is no 429 raises the rate."""
 LOG_SECONDS: Final = 15
+PATIENCE_SECONDS: Final = 600
+"""For how long one request is tried before it has failed for good."""
+
+LIMITED: Final = (
+    "Other programs behind the same IP address may be using up the 5 requests a second, or the "
+    "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
+)
 
 TOO_MANY_REQUESTS: Final = 429
 
@@ -90,6 +98,7 @@ class Pace(APIBudget):
         """Wait until the request may be made.
 
         Raises:
+            AirbyteTracedException: Calltouch told to wait for longer than a request is tried.
             Left: the reader has left.
         """
         here = self._here
@@ -101,6 +110,11 @@ class Pace(APIBudget):
             try:
                 while not self._left:
                     seconds = self._opens_at - time.monotonic()
+                    if seconds > PATIENCE_SECONDS:
+                        raise transient_error(
+                            "Calltouch allows no more API requests for now (HTTP 429), and none "
+                            f"within {seconds:.0f} s. {LIMITED}"
+                        )
                     is_next = here.since == min(self._waiting)
                     if is_next and seconds <= 0:
                         break

@@ -9,12 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, pace
 from source_calltouch_sms.pace import (
     FULL_RATE,
+    PATIENCE_SECONDS,
     RATE_STEP,
     SLOWDOWN,
     SLOWEST_RATE,
@@ -163,6 +166,19 @@ def test_retry_after_closes_the_gate(gate: Gate) -> None:
     answered(requests_pace, 429, Retry_After="7")
     assert requests_pace.closed_seconds == 7
     assert moments(gate, requests_pace, 1) == [1007]
+
+
+def test_a_gate_that_is_closed_for_longer_than_a_request_is_tried_fails_who_waits(
+    gate: Gate,
+) -> None:
+    requests_pace = Pace()
+    answered(requests_pace, 429, Retry_After=str(PATIENCE_SECONDS + 1))
+    with pytest.raises(AirbyteTracedException, match="daily API points") as raised:
+        requests_pace.acquire_call(new_request())
+    assert raised.value.failure_type == FailureType.transient_error
+    assert requests_pace.requests == 0
+    gate.now += 1
+    assert moments(gate, requests_pace, 1) == [1001 + PATIENCE_SECONDS]
 
 
 def test_a_shorter_retry_after_does_not_open_the_gate(gate: Gate) -> None:
