@@ -35,8 +35,9 @@ PATIENCE_SECONDS: Final = 600
 """For how long one request is tried before it has failed for good."""
 
 LIMITED: Final = (
-    "Other programs behind the same IP address may be using up the 5 requests a second, or the "
-    "project's daily API points are used up: look in Calltouch, or wait for tomorrow."
+    f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
+    "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
+    "for tomorrow."
 )
 
 TOO_MANY_REQUESTS: Final = 429

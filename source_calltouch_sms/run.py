@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import ConnectorSpecification
-from airbyte_cdk.sources.utils.schema_helpers import split_config
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
@@ -29,12 +27,9 @@ class Entrypoint(AirbyteEntrypoint):
     """
 
     @staticmethod
-    def validate_connection(
-        source_spec: ConnectorSpecification,  # noqa: ARG004 - the CDK's signature
-        config: Mapping[str, Any],
-    ) -> None:
+    def validate_connection(_source_spec: object, config: Mapping[str, Any]) -> None:
         """Check the settings, as far as that needs no network."""
-        Config.parse(split_config(config)[0])
+        Config.parse(config)
 
 
 def run() -> None:

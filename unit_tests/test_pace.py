@@ -270,7 +270,7 @@ def test_the_request_that_was_first_made_first_goes_first(gate: Gate) -> None:
 
 def test_who_waits_leaves_with_the_reader(gate: Gate) -> None:
     requests_pace = Pace()
-    answered(requests_pace, 429, Retry_After="3600")
+    answered(requests_pace, 429, Retry_After="500")
     gate.stands = True
     waiting = [Waiting(gate, requests_pace, new_request()) for _ in range(3)]
     requests_pace.leave()
