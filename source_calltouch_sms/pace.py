@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import requests
@@ -39,8 +40,6 @@ LIMITED: Final = (
     "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
     "for tomorrow."
 )
-
-TOO_MANY_REQUESTS: Final = 429
 
 
 class Left(Exception):  # noqa: N818 - no error, and never seen by a user
@@ -134,7 +133,7 @@ class Pace(APIBudget):
         """Slow down at a 429, else speed up."""
         with self._gate:
             now = time.monotonic()
-            self.holds_up = response.status_code == TOO_MANY_REQUESTS
+            self.holds_up = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if not self.holds_up:
                 Pace._rate = min(self._rate + RATE_STEP, FULL_RATE)
                 return

@@ -90,6 +90,7 @@ class SmsMessages(HttpStream):
         self._state: MutableMapping[str, Any] = {}
         self._cursor: datetime | None = None
         self._windows: list[Window] = []
+        self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
 
@@ -187,7 +188,6 @@ class SmsMessages(HttpStream):
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
-        self._limit_reported = False
         self._second: list[dict[str, Any]] = []
         try:
             while self._windows:
@@ -387,7 +387,9 @@ class SmsMessages(HttpStream):
         """
         self._error_handler.patience = CHECK_PATIENCE_SECONDS
         second = min(self._config.start, self._now)
-        self._fetch(Ask(Window(second, second)))
+        self._ahead = Lookahead(self._fetch, self._pace)
+        for _ in self._await(Ask(Window(second, second))):
+            pass  # a check has no status to tell
 
     def _fetch(self, ask: Ask) -> requests.Response:
         """Make a request by way of the CDK, its tries and waits included."""
