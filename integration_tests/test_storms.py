@@ -23,6 +23,7 @@ from sandbox.process import Sandbox, running
 
 STORM_SECONDS = float(os.environ.get("STORM_SECONDS", "9"))
 """Long enough for the rate to fall to the slowest; minutes are to show the same."""
+NEIGHBOUR_SECONDS = 8
 SLEEP = str(Path(__file__).with_name("faketime"))
 NEAR_FULL_RATE = 13
 """Requests in three seconds, of the 14 that the connector makes at most."""
@@ -107,15 +108,19 @@ def test_retry_after_is_kept_by_all_requests(
 
 
 def test_beside_a_neighbour_of_20_requests_a_second_neither_starves(tmp_path: Path) -> None:
+    began = time.monotonic()
     with running("--sms", "100") as sandbox, neighbour(sandbox) as statuses:
         assert_whole(run(tmp_path, "read", sandbox.config()), sandbox)
-        assert statuses.count(200) < sandbox.stats()["served"]
+    assert time.monotonic() - began < NEIGHBOUR_SECONDS + 15 + 5
     assert statuses.count(429) > statuses.count(200) > len(statuses) / 20 * 5 * 0.7
 
 
 @contextmanager
 def neighbour(sandbox: Sandbox) -> Iterator[list[int]]:
-    """Have another program behind the same address send 20 requests a second, whatever it gets."""
+    """Have another program behind the same address send 20 requests a second, whatever it gets.
+
+    For a while: from so greedy a one a request gets through every quarter of a minute or so.
+    """
     statuses: list[int] = []
     stop = threading.Event()
 
@@ -123,7 +128,7 @@ def neighbour(sandbox: Sandbox) -> Iterator[list[int]]:
         body = {"dateFrom": "01-01-2024 00:00:00", "dateTo": "01-01-2024 00:00:00"}
         headers = {"Access-Token": sandbox.token, "SiteId": sandbox.site_id}
         with requests.Session() as session:
-            while not stop.wait(1 / 20):
+            while not stop.wait(1 / 20) and len(statuses) < 20 * NEIGHBOUR_SECONDS:
                 answer = session.post(sandbox.url, json=body, headers=headers, timeout=10)
                 statuses.append(answer.status_code)
 

@@ -65,10 +65,6 @@ class _Request(threading.Thread):
     def has_ended(self) -> bool:
         return self.ended_at < math.inf
 
-    @property
-    def is_at_gate(self) -> bool:
-        return not self.has_ended and self.sent_at == math.inf
-
 
 class Lookahead:
     """Fetches the pages of windows, several at a time, and hands them out one by one."""
@@ -189,18 +185,18 @@ class Lookahead:
 
     def _start(self) -> None:
         """Make the request that is needed most, if one is and none stands at the gate."""
-        if self._left or any(request.is_at_gate for request in self._requests.values()):
+        under_way = [r.sent_at for r in self._requests.values() if not r.has_ended]
+        if self._left or math.inf in under_way:
             return
-        ask = self._next()
+        ask = self._next(min(under_way, default=math.inf))
         if ask:
             request = self._requests[ask] = _Request(ask, self._run)
             request.start()
 
-    def _next(self) -> Ask | None:
+    def _next(self, first_sent_at: float) -> Ask | None:
         if self._due and self._due not in self._requests:
             return self._due
-        flying = [r.sent_at for r in self._requests.values() if not r.has_ended]
-        longest = time.monotonic() - min(flying, default=math.inf)
+        longest = time.monotonic() - first_sent_at
         needed = SPARE + math.ceil(self._pace.rate * max(self._mean_seconds, longest, 0.0))
         needed = min(needed, MOST_REQUESTS)
         held = len(self._requests)
