@@ -63,8 +63,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(pace, "SLOWEST_RATE", SLOWEST_RATE)
     monkeypatch.setattr(Pace, "_gate", gate)
     monkeypatch.setattr(Pace, "_rate", FULL_RATE)
-    monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
-    monkeypatch.setattr(Pace, "_logged_at", float("-inf"))
     return gate
 
 
