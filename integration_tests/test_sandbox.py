@@ -339,6 +339,9 @@ def test_added_rows_are_sent_as_given(small: Sandbox) -> None:
     assert all(added in rows for added in odd)
     filtered = data(small, phoneNumbers=["70001112233"])["smsDetails"]
     assert filtered == [odd[1]]
+    # What has no date is found where a client that leaves out the newest minute looks for it.
+    until = datetime.now(MOSCOW) - timedelta(minutes=1)
+    assert odd[1] in data(small, dateTo=f"{until:%d-%m-%Y %H:%M:%S}")["smsDetails"]
 
 
 def test_a_page_is_compressed_for_a_client_that_takes_it() -> None:
