@@ -14,7 +14,6 @@ from source_calltouch_sms import SourceCalltouchSms
 
 HERE = Path(__file__).parent
 PORT = "18077"
-pytestmark = pytest.mark.xdist_group("the sandbox at one port")
 
 ROWS = [
     {
