@@ -23,7 +23,7 @@ Beside the method there are control calls. They need no token, count to no limit
     Every SMS as it is now, one JSON object a line, by time: the truth to compare with.
 ``POST /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., ...}, ...]``
     Add rows, late or odd; they are sent just as given, and their status stays. A row whose
-    ``dateSent`` is no date stands at the second in which it was added.
+    ``dateSent`` is no date is found where the made SMS end, some two minutes before the start.
 ``DELETE /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., "smsMessage": ...}, ...]``
     Delete one SMS for each row, by these three fields as ``GET`` shows them.
 """
