@@ -1,20 +1,28 @@
 """What is measured, against which server, in which order."""
 
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import requests
 
-from benchmarks.commands import CONNECTORS, OURS, TUTORIAL, Connector, Usage, check, read
-from sandbox.process import Sandbox, running
+from benchmarks import hard_servers
+from benchmarks.commands import (
+    CONNECTORS,
+    OURS,
+    RATE,
+    TUTORIAL,
+    Connector,
+    Usage,
+    check,
+    read,
+    server,
+)
+from benchmarks.hard_servers import Memory, Slow, Storm
+from sandbox.process import Sandbox
 
-RATE = 5
 CEILING = RATE * 10_000
 LATENCIES = (0.3, 1.0)
 ROUNDS = 3
@@ -34,6 +42,10 @@ class Sizes:
     cut: int
     uncut: int
     together: int
+    slow: int
+    memory: dict[int, int]
+    """By the length of the texts."""
+    storm: int
 
 
 FULL = Sizes(
@@ -44,6 +56,9 @@ FULL = Sizes(
     cut=250_000,
     uncut=100_000,
     together=300_000,
+    slow=500_000,
+    memory={70: 300_000, 200: 200_000, 1_000: 100_000},
+    storm=200_000,
 )
 QUICK = Sizes(
     side_by_side=20_000,
@@ -53,6 +68,9 @@ QUICK = Sizes(
     cut=120_000,
     uncut=20_000,
     together=20_000,
+    slow=50_000,
+    memory={70: 30_000, 200: 30_000, 1_000: 20_000},
+    storm=60_000,
 )
 
 
@@ -112,6 +130,9 @@ class Findings:
     late: Result
     uncut: Result
     together: Together
+    slow: list[Slow]
+    memory: list[Memory]
+    storms: list[Storm]
 
 
 def measure(sizes: Sizes) -> Findings:
@@ -131,24 +152,16 @@ def measure(sizes: Sizes) -> Findings:
         late=_alone(startups, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
         uncut=_alone(startups, sizes.uncut, 0.0, *THREE_YEARS),
         together=_together(startups, sizes.together),
+        slow=hard_servers.slow(sizes.slow, startups[0.0][OURS].seconds),
+        memory=hard_servers.memory(sizes.memory),
+        storms=hard_servers.storms(sizes.storm),
     )
-
-
-@contextmanager
-def _server(sms: int, latency: float = 0.0, *options: str) -> Iterator[Sandbox]:
-    """Run a sandbox: with a latency as strict as the API, without one as fast as it can."""
-    rate = RATE if latency else 0
-    print(f"… {sms:,} SMS, {latency} s latency", *options, file=sys.stderr)
-    with running(
-        "--sms", str(sms), "--latency", str(latency), "--rate", str(rate), *options
-    ) as sandbox:
-        yield sandbox
 
 
 def _startup(latency: float) -> Startup:
     """Return what a sync of nothing takes, which is one call."""
     startup = {}
-    with _server(0, latency) as sandbox:
+    with server(0, latency) as sandbox:
         config = sandbox.config(end_date=sandbox.start_date)
         for connector in CONNECTORS:
             usages = [read(connector, config) for _ in range(ROUNDS)]
@@ -162,7 +175,7 @@ def _startup(latency: float) -> Startup:
 
 
 def _check_calls() -> int:
-    with _server(0) as sandbox:
+    with server(0) as sandbox:
         check(OURS, sandbox.config())
         served: int = sandbox.stats()["served"]
         return served
@@ -176,7 +189,7 @@ def _side_by_side(
     end_date = str(datetime.now(tz=timezone.utc).date() - timedelta(days=1))
     # At a latency, little is left to chance, and the floor has no calls.
     rounds, connectors = (1, CONNECTORS[:-1]) if latency else (ROUNDS, CONNECTORS)
-    with _server(sms, latency) as sandbox:
+    with server(sms, latency) as sandbox:
         config = sandbox.config(end_date=end_date)
         for connector in (TUTORIAL, OURS):  # the manifest asks for the same pages as the tutorial's
             _sync(sandbox, connector, config, startup)
@@ -190,14 +203,14 @@ def _side_by_side(
 
 def _alone(startups: dict[float, Startup], sms: int, latency: float = 0.0, *options: str) -> Result:
     """Let ours read a whole account."""
-    with _server(sms, latency, *options) as sandbox:
+    with server(sms, latency, *options) as sandbox:
         return _sync(sandbox, OURS, sandbox.config(), startups[latency])
 
 
 def _together(startups: dict[float, Startup], sms: int) -> Together:
     """Let two of ours read a whole account at once."""
     latency = LATENCIES[0]
-    with _server(sms, latency) as sandbox, ThreadPoolExecutor() as pool:
+    with server(sms, latency) as sandbox, ThreadPoolExecutor() as pool:
         started = time.perf_counter()
         syncs = [pool.submit(read, OURS, sandbox.config()) for _ in range(2)]
         records = sum(sync.result().records for sync in syncs)

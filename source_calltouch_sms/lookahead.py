@@ -23,7 +23,7 @@ SPARE: Final = 3
 """Answers asked for beyond those that the latency needs, so that the reader never waits for one."""
 MOST_REQUESTS: Final = 40
 """However slow the answers are."""
-HELD_BYTES: Final = 160_000_000
+HELD_BYTES: Final = 210_000_000
 """Of answers held and on their way, by the mean size seen."""
 ANSWER_SECONDS: Final = 300
 """From when a request is made, for its whole answer: a server that drips never times out."""
@@ -84,7 +84,7 @@ class Lookahead:
         """Those made for answers not yet taken."""
         self._pages: dict[Window, int] = {}
         self._at_gate: _Request | None = None
-        self._mean_bytes = self._mean_seconds = 0.0
+        self._mean_bytes = self._seconds = 0.0
         self._mean_pages = WINDOW_SMS / api.PAGE_SIZE
         self._left = False
 
@@ -166,7 +166,8 @@ class Lookahead:
         ask, size = request.ask, len(response.content)
         self._mean_bytes += NEWS * (size - self._mean_bytes) if self._mean_bytes else size
         latency = request.ended_at - request.made_at
-        self._mean_seconds += NEWS * (latency - self._mean_seconds)
+        # Up at once and down slowly: answers wait for the slowest one, which is due before them.
+        self._seconds = max(latency, self._seconds + NEWS * (latency - self._seconds))
         if ask.page == 1 and not ask.numbers:
             pages = self._pages[ask.window] = api.seen_pages(response.content, self._most)
             if pages:
@@ -201,7 +202,7 @@ class Lookahead:
             return self._due
         flying = [r.made_at for r in self._requests.values() if not r.has_ended]
         longest = time.monotonic() - min(flying, default=math.inf)
-        needed = SPARE + math.ceil(self._pace.rate * max(self._mean_seconds, longest, 0.0))
+        needed = SPARE + math.ceil(self._pace.rate * max(self._seconds, longest))
         needed = min(needed, MOST_REQUESTS)
         held = len(self._requests)
         if held >= needed or (held + 1) * self._mean_bytes > HELD_BYTES:

@@ -1,0 +1,146 @@
+"""The connector alone, on servers that are slow, send long texts, or refuse for a while."""
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from benchmarks.commands import OURS, RATE, read, server
+from sandbox.process import Sandbox
+
+PAGE_SIZE = 10_000
+LATENCIES = (1.0, 3.0, 6.0)
+VARYING = ("--jitter", "0.333")
+LONGEST_LATENCY = LATENCIES[-1]
+TEXT_LENGTHS = (70, 200, 1_000)
+STORMS = (30, 60)
+
+QUIET_SECONDS = 3
+STORM_BEGINS = 5
+STORM_PAGE_SIZE = 1_000
+"""Requests are what counts in a storm, not SMS."""
+FULL_RATE = 4.5
+"""Requests a second; a little under 5, as the connector and the network leave room."""
+IN_A_ROW = 10
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A sync at a latency that varies by a third. Its seconds are without the CDK's start-up."""
+
+    latency: float
+    records: int
+    seconds: float
+    requests: int
+    limited: int
+
+    @property
+    def ideal_seconds(self) -> float:
+        """Full pages at the API's limit, and two latencies: of the first page, and of the last."""
+        return math.ceil(self.records / PAGE_SIZE) / RATE + 2 * self.latency
+
+    @property
+    def share(self) -> float:
+        """What part of the ideal speed it has."""
+        return self.ideal_seconds / self.seconds
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The most bytes that syncs of texts of one length held, each in a process of its own."""
+
+    text_length: int
+    compressed: bool
+    at_once: int
+    """Without latency."""
+    behind_latency: int
+    """At the longest latency."""
+    blocked: int
+    """Without latency, before a destination that takes nothing for a while."""
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What came of a sync that got nothing but 429 for so many seconds."""
+
+    seconds: int
+    requests: int
+    """Made while it lasted."""
+    goes_on: float
+    """Seconds from its end to the first page."""
+    full_rate: float
+    """Seconds from its end until the rate was back."""
+
+
+def slow(sms: int, startup: float) -> list[Slow]:
+    """Read an account at each latency."""
+    return [_slow(sms, latency, startup) for latency in LATENCIES]
+
+
+def _slow(sms: int, latency: float, startup: float) -> Slow:
+    with server(sms, latency, *VARYING, "--text-length", str(TEXT_LENGTHS[0])) as sandbox:
+        usage, stats = read(OURS, sandbox.config()), sandbox.stats()
+    return Slow(latency, usage.records, usage.seconds - startup, stats["served"], stats["limited"])
+
+
+def memory(sms: dict[int, int]) -> list[Memory]:
+    """Read accounts of so many SMS by the length of their texts, plain and compressed."""
+    return [
+        _memory(sms[length], length, compressed=compressed)
+        for length in TEXT_LENGTHS
+        for compressed in (False, True)
+    ]
+
+
+def _memory(sms: int, text_length: int, *, compressed: bool) -> Memory:
+    options = ["--text-length", str(text_length), *(["--gzip"] if compressed else [])]
+    with server(sms, 0.0, *options) as sandbox:
+        # Twice, as the sandbox is slow only where it has to render and compress.
+        at_once = max(read(OURS, sandbox.config()).memory for _ in range(2))
+        blocked = read(OURS, sandbox.config(), _until_quiet(sandbox), sms // 2).memory
+    with server(sms, LONGEST_LATENCY, *VARYING, *options) as sandbox:
+        behind_latency = read(OURS, sandbox.config()).memory
+    return Memory(text_length, compressed, at_once, behind_latency, blocked)
+
+
+def _until_quiet(sandbox: Sandbox) -> Callable[[], None]:
+    """Return what waits until the connector asks for nothing more."""
+
+    def wait() -> None:
+        served, since = -1, time.monotonic()
+        while time.monotonic() - since < QUIET_SECONDS:
+            now_served = sandbox.stats()["served"]
+            if now_served != served:
+                served, since = now_served, time.monotonic()
+            time.sleep(0.2)
+
+    return wait
+
+
+def storms(sms: int) -> list[Storm]:
+    """Read an account through each storm; at once, for there is little to do but to wait."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda seconds: _storm(sms, seconds), STORMS))
+
+
+def _storm(sms: int, seconds: int) -> Storm:
+    options = ("--rate", str(RATE), "--page-size", str(STORM_PAGE_SIZE))
+    with server(sms, 0.0, *options) as sandbox:
+        sandbox.set_faults([{"kind": "429", "after": STORM_BEGINS, "for": seconds}])
+        sandbox.reset_stats()
+        read(OURS, sandbox.config())
+        calls: list[tuple[float, int]] = sandbox.stats()["calls"]
+    end = STORM_BEGINS + seconds
+    served = [at - end for at, status in calls if at >= end and status == 200]
+    back = (
+        first
+        for first, last in zip(served, served[IN_A_ROW:], strict=False)
+        if IN_A_ROW / (last - first) >= FULL_RATE
+    )
+    return Storm(
+        seconds,
+        requests=sum(STORM_BEGINS <= at < end for at, _ in calls),
+        goes_on=min(served, default=math.inf),
+        full_rate=next(back, math.inf),
+    )
