@@ -12,7 +12,6 @@ from sandbox.process import Sandbox
 PAGE_SIZE = 10_000
 LATENCIES = (1.0, 3.0, 6.0)
 VARYING = ("--jitter", "0.333")
-LONGEST_LATENCY = LATENCIES[-1]
 TEXT_LENGTHS = (70, 200, 1_000)
 STORMS = (30, 60)
 
@@ -30,6 +29,8 @@ class Slow:
     """A sync at a latency that varies by a third. Its seconds are without the CDK's start-up."""
 
     latency: float
+    order: str
+    """`ascending`, by time, or `mixed`: then equal SMS come on two pages, and are asked for."""
     records: int
     seconds: float
     requests: int
@@ -52,12 +53,12 @@ class Memory:
 
     text_length: int
     compressed: bool
+    blocked: int
+    """Without latency, before a destination that takes nothing for a while."""
     at_once: int
     """Without latency."""
     behind_latency: int
     """At the longest latency."""
-    blocked: int
-    """Without latency, before a destination that takes nothing for a while."""
 
 
 @dataclass(frozen=True)
@@ -74,34 +75,44 @@ class Storm:
 
 
 def slow(sms: int, startup: float) -> list[Slow]:
-    """Read an account at each latency."""
-    return [_slow(sms, latency, startup) for latency in LATENCIES]
+    """Read an account at each latency; `startup` is how long the CDK takes to begin."""
+    cases = [*((latency, "ascending") for latency in LATENCIES), (LATENCIES[1], "mixed")]
+    return [_slow(sms, latency, order, startup) for latency, order in cases]
 
 
-def _slow(sms: int, latency: float, startup: float) -> Slow:
-    with server(sms, latency, *VARYING, "--text-length", str(TEXT_LENGTHS[0])) as sandbox:
+def _slow(sms: int, latency: float, order: str, startup: float) -> Slow:
+    options = (*VARYING, "--text-length", str(TEXT_LENGTHS[0]), "--order", order)
+    with server(sms, latency, *options) as sandbox:
         usage, stats = read(OURS, sandbox.config()), sandbox.stats()
-    return Slow(latency, usage.records, usage.seconds - startup, stats["served"], stats["limited"])
+    seconds = usage.seconds - startup
+    return Slow(latency, order, usage.records, seconds, stats["served"], stats["limited"])
 
 
 def memory(sms: dict[int, int]) -> list[Memory]:
-    """Read accounts of so many SMS by the length of their texts, plain and compressed."""
+    """Read accounts of so many SMS, by the length of their texts, plain and compressed."""
+    cases = [(length, compressed) for length in TEXT_LENGTHS for compressed in (False, True)]
+    with ThreadPoolExecutor() as pool:  # there is little to do but to wait
+        slow = list(pool.map(lambda case: _behind_latency(sms[case[0]], *case), cases))
     return [
-        _memory(sms[length], length, compressed=compressed)
-        for length in TEXT_LENGTHS
-        for compressed in (False, True)
+        Memory(*case, *_without_latency(sms[case[0]], *case), behind_latency)
+        for case, behind_latency in zip(cases, slow, strict=True)
     ]
 
 
-def _memory(sms: int, text_length: int, *, compressed: bool) -> Memory:
-    options = ["--text-length", str(text_length), *(["--gzip"] if compressed else [])]
-    with server(sms, 0.0, *options) as sandbox:
-        # Twice, as the sandbox is slow only where it has to render and compress.
-        at_once = max(read(OURS, sandbox.config()).memory for _ in range(2))
+def _behind_latency(sms: int, text_length: int, compressed: bool) -> int:  # noqa: FBT001
+    with server(sms, LATENCIES[-1], *VARYING, *_texts(text_length, compressed)) as sandbox:
+        return read(OURS, sandbox.config()).memory
+
+
+def _without_latency(sms: int, text_length: int, compressed: bool) -> tuple[int, int]:  # noqa: FBT001
+    with server(sms, 0.0, *_texts(text_length, compressed)) as sandbox:
+        # First the one that waits anyway: the sandbox renders and compresses what it serves again.
         blocked = read(OURS, sandbox.config(), _until_quiet(sandbox), sms // 2).memory
-    with server(sms, LONGEST_LATENCY, *VARYING, *options) as sandbox:
-        behind_latency = read(OURS, sandbox.config()).memory
-    return Memory(text_length, compressed, at_once, behind_latency, blocked)
+        return blocked, read(OURS, sandbox.config()).memory
+
+
+def _texts(length: int, compressed: bool) -> list[str]:  # noqa: FBT001
+    return ["--text-length", str(length), *(["--gzip"] if compressed else [])]
 
 
 def _until_quiet(sandbox: Sandbox) -> Callable[[], None]:

@@ -23,8 +23,10 @@ SPARE: Final = 3
 """Answers asked for beyond those that the latency needs, so that the reader never waits for one."""
 MOST_REQUESTS: Final = 40
 """However slow the answers are."""
-HELD_BYTES: Final = 210_000_000
-"""Of answers held and on their way, by the mean size seen."""
+MOST_BYTES: Final = 250_000_000
+"""Of all answers at once, by the mean size seen: held, on their way, and being decoded."""
+DECODING: Final = 2
+"""The memory that decoding takes beside the answers held, in answers."""
 ANSWER_SECONDS: Final = 300
 """From when a request is made, for its whole answer: a server that drips never times out."""
 FAREWELL_SECONDS: Final = 5
@@ -205,7 +207,7 @@ class Lookahead:
         needed = SPARE + math.ceil(self._pace.rate * max(self._seconds, longest))
         needed = min(needed, MOST_REQUESTS)
         held = len(self._requests)
-        if held >= needed or (held + 1) * self._mean_bytes > HELD_BYTES:
+        if held >= needed or (held + 1 + DECODING) * self._mean_bytes > MOST_BYTES:
             return None
         pages = self._unasked_pages()
         known = [ask for _, ask in zip(range(needed), pages, strict=False)]

@@ -231,7 +231,7 @@ def test_answers_held_are_bounded_in_bytes(
     (window,) = windows(1, 400)
     size = len(server.fetch(Ask(window)).content)
     server.asked.clear()
-    monkeypatch.setattr(lookahead, "HELD_BYTES", 5 * size)
+    monkeypatch.setattr(lookahead, "MOST_BYTES", (5 + lookahead.DECODING) * size)
     server.behind_gate = lambda _: clock.advance(10)
     server.ahead.plan([window], MANY)
     settle()
