@@ -147,7 +147,7 @@ def measure(sizes: Sizes) -> Findings:
         late=_alone(startup, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
         uncut=_alone(startup, sizes.uncut, 0.0, *THREE_YEARS),
         together=_together(startup, sizes.together),
-        slow=hard_servers.slow(sizes.slow, startup[OURS].seconds),
+        slow=hard_servers.slow(sizes.slow),
         memory=hard_servers.memory(sizes.memory),
         storms=hard_servers.storms(sizes.storm),
     )

@@ -44,8 +44,9 @@ of it for loading the CDK. CPU is user and system time of the process with its t
 the most that this process held at once, as the operating system counts them. Numbers side by side \
 without latency are the best of {rounds} runs. The allocator is set as in the image: {allocator}.
 
-Behind slow answers the latency varies by a third, texts have 70 letters, and the ideal is full \
-pages at 5 a second, plus two latencies. Where SMS come in no order of time, equal ones come on \
+Behind slow answers the latency varies by a third, and texts have 70 letters; seconds are from the \
+first request to the end of the process, and the ideal is full pages at 5 a second, plus two \
+latencies. Where SMS come in no order of time, equal ones come on \
 two pages, and for each window the connector asks once more to tell how many they are; their \
 latencies follow one another.
 
@@ -231,15 +232,15 @@ def _limits(findings: Findings) -> str:
         # A page's latency and the work on it follow one another.
         rate = 10_000 / (1 + 10_000 / core(connector))
         return (
-            f"One core does {core(connector):,.0f} SMS/s, and nothing while a request is under way: "
-            f"at 1 s latency that makes {rate:,.0f} SMS/s."
+            f"One core does {core(connector):,.0f} SMS/s, and nothing while a request is under "
+            f"way: at 1 s latency that makes {rate:,.0f} SMS/s."
         )
 
     limit = "the API's limit" if core(OURS) >= CEILING else "the CPU"
     lines = {
         OURS: f"One core does {core(OURS):,.0f} SMS/s while requests are under way, and the API "
-        f"lets {CEILING:,} SMS/s in: a long sync is bound by {limit}, a short one also by the latency "
-        "of its first and last requests. The floor takes "
+        f"lets {CEILING:,} SMS/s in: a long sync is bound by {limit}, a short one also by the "
+        "latency of its first and last requests. The floor takes "
         f"{fast[FLOOR].cpu_per_record / fast[OURS].cpu_per_record:.0%} of the CPU that it does.",
         TUTORIAL: at_a_second(TUTORIAL),
         MANIFEST: at_a_second(MANIFEST),
