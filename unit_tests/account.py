@@ -1,6 +1,7 @@
 """A model of a Calltouch account, behind requests-mock: what the connector must reproduce."""
 
 import json
+import random
 import re
 import threading
 import time
@@ -69,7 +70,12 @@ class Account:
     """What happens to every call from one moment to another, in seconds since the first call."""
     longest: timedelta | None = None
     """A longer range is answered with 504."""
+    shuffle: random.Random | None = None
+    """Rows that `order` does not tell apart come in another order at every call. No request is
+    answered twice alike, as long as there is another answer: by chance, a few rows often would be.
+    """
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    _answered: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _began: float = 0.0
 
@@ -93,7 +99,14 @@ class Account:
         assert set(body) <= {"dateFrom", "dateTo", "phoneNumbers", "pageOfResult"}
         if self.longest and end - start > self.longest:
             return 504, "<html>"
-        document = self._document(body, start, end)
+        for _ in range(20):
+            if self.shuffle:
+                self.shuffle.shuffle(self.rows)
+            document = self._document(body, start, end)
+            answered = hash(repr((body, document)))
+            if not self.shuffle or answered not in self._answered:
+                break
+        self._answered.add(answered)
         self.spoil(call, document)
         answer = json.dumps(document)
         status, text = FAULTS.get(fault, (200, answer))
