@@ -215,6 +215,15 @@ def test_the_longer_an_answer_takes_the_more_are_asked_for(
     assert len(requests_alive()) == count
 
 
+def test_one_slow_answer_is_enough_to_ask_for_more(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, 100)
+    server.behind_gate = lambda ask: clock.advance(2 if ask.page == 1 else 0)
+    server.ahead.plan([window], MANY)
+    settle()
+    # Two seconds need 10 requests, and each quick answer takes a fifth off.
+    assert len(server.asked) - SPARE in {3, 4}
+
+
 def test_however_slow_the_answers_are_there_is_an_end_to_those_held(
     server: Server, clock: Clock
 ) -> None:
