@@ -16,9 +16,8 @@ import pytest
 import requests
 
 from integration_tests import commands
-from integration_tests.commands import Output, identities, out, run, start
+from integration_tests.commands import Output, assert_whole, identities, out, run, start
 from integration_tests.platform_rules import judge
-from integration_tests.test_faults import assert_whole
 from sandbox.process import Sandbox, running
 
 STORM_SECONDS = float(os.environ.get("STORM_SECONDS", "9"))
@@ -66,7 +65,7 @@ def test_after_a_storm_of_429_the_sync_goes_on_and_is_soon_as_fast_as_before(
             sandbox.reset_stats()
             sandbox.set_faults([{"kind": "429", "after": 0, "for": STORM_SECONDS}])
             output = rest_of(process, written, sandbox)
-        assert_whole(output, sandbox)
+        assert_whole(output, sandbox.sms())
         calls = sandbox.stats()["calls"]
     limited = [moment for moment, status in calls if status == 429]
     after = [moment for moment, status in calls if status == 200 and moment > limited[0]]
@@ -98,7 +97,7 @@ def test_retry_after_is_kept_by_all_requests(
     with running("--sms", "400", "--page-size", "100", "--rate", "0") as sandbox:
         monkeypatch.undo()
         sandbox.set_faults([limited, {"kind": "slow", "seconds": 1, "from": 1}])
-        assert_whole(run(tmp_path, "read", sandbox.config()), sandbox)
+        assert_whole(run(tmp_path, "read", sandbox.config()), sandbox.sms())
         calls = sandbox.stats()["calls"]
     (refused,) = [moment for moment, status in calls if status == 429]
     assert [m for m, _ in calls if refused - 1 < m < refused], "others were under way"
@@ -110,7 +109,7 @@ def test_retry_after_is_kept_by_all_requests(
 def test_beside_a_neighbour_of_20_requests_a_second_neither_starves(tmp_path: Path) -> None:
     began = time.monotonic()
     with running("--sms", "100") as sandbox, neighbour(sandbox) as statuses:
-        assert_whole(run(tmp_path, "read", sandbox.config()), sandbox)
+        assert_whole(run(tmp_path, "read", sandbox.config()), sandbox.sms())
     assert time.monotonic() - began < NEIGHBOUR_SECONDS + 15 + 5
     assert statuses.count(429) > statuses.count(200) > len(statuses) / 20 * 5 * 0.7
 
@@ -160,7 +159,7 @@ def test_a_clock_that_is_set_in_mid_sync_changes_nothing(
                 if records in steps:
                     clock.write_text(steps.pop(records))
         monkeypatch.undo()
-        assert_whole(Output("read", written, b"", process.returncode), sandbox)
+        assert_whole(Output("read", written, b"", process.returncode), sandbox.sms())
         moments = [moment for moment, _ in sandbox.stats()["calls"]]
     assert not steps
     seconds = moments[-1] - moments[0]
@@ -181,7 +180,7 @@ def test_what_failed_or_came_damaged_while_the_destination_blocked_is_asked_for_
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     plan = [{"kind": "damaged", "at": 2}, {"kind": "token-revoked", "at": 3}]
-    assert_whole(read_late(sandbox, tmp_path, plan), sandbox)
+    assert_whole(read_late(sandbox, tmp_path, plan), sandbox.sms())
 
 
 def test_a_page_that_was_outdated_when_the_destination_read_on_loses_nothing(
@@ -245,7 +244,7 @@ def test_a_firewall_and_words_that_are_not_documented_pass_and_no_page_is_logged
     with running("--sms", "1250", "--page-size", "500", "--raw-breaks") as sandbox:
         sandbox.set_faults(plan)
         output = run(tmp_path, "read", sandbox.config())  # which looks for texts in the log
-        assert_whole(output, sandbox)
+        assert_whole(output, sandbox.sms())
         assert sandbox.stats()["faulted"] == len(plan)
     assert "A firewall in front of Calltouch refused the request (HTTP 403). Try" in output.logs
     assert "(HTTP 200): «Отчет формируется, повторите запрос позже». Trying again" in output.logs

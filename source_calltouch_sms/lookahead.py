@@ -25,8 +25,10 @@ SPARE: Final = 3
 """Answers asked for beyond those that the latency needs, so that the reader never waits for one."""
 MOST_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
 """However slow the answers are; the one that is due may come on top of them."""
-HELD_BYTES: Final = 160_000_000
-"""Of answers held and on their way, by the mean size seen."""
+MOST_BYTES: Final = 250_000_000
+"""Of all answers at once, by the mean size seen: held, on their way, and being decoded."""
+DECODING: Final = 2
+"""The memory that decoding takes beside the answers held, in answers."""
 ANSWER_SECONDS: Final = 300
 """From when a request is sent, for its whole answer: a server that drips never times out."""
 CLOSE_SECONDS: Final = 5
@@ -86,7 +88,7 @@ class Lookahead:
         """Those made for answers not yet taken."""
         self._pages: dict[Window, range] = {}
         """Those not yet taken, of windows whose first page has come."""
-        self._mean_bytes = self._mean_seconds = 0.0
+        self._mean_bytes = self._seconds = 0.0
         self._mean_pages = WINDOW_SMS / api.PAGE_SIZE
         self._left = False
 
@@ -169,7 +171,8 @@ class Lookahead:
         ask, size = request.ask, len(response.content)
         self._mean_bytes += NEWS * (size - self._mean_bytes) if self._mean_bytes else size
         latency = request.ended_at - request.sent_at
-        self._mean_seconds += NEWS * (latency - self._mean_seconds)
+        # Up at once and down slowly: answers wait for the slowest one, which is due before them.
+        self._seconds = max(latency, self._seconds + NEWS * (latency - self._seconds))
         if ask.page == 1 and not ask.numbers:
             pages = api.seen_pages(response.content, self._most)
             self._pages[ask.window] = range(2, pages + 1)
@@ -197,10 +200,10 @@ class Lookahead:
         if self._due and self._due not in self._requests:
             return self._due
         longest = time.monotonic() - first_sent_at
-        needed = SPARE + math.ceil(self._pace.rate * max(self._mean_seconds, longest, 0.0))
+        needed = SPARE + math.ceil(self._pace.rate * max(self._seconds, longest))
         needed = min(needed, MOST_REQUESTS)
         held = len(self._requests)
-        if held >= needed or (held + 1) * self._mean_bytes > HELD_BYTES:
+        if held >= needed or (held + 1 + DECODING) * self._mean_bytes > MOST_BYTES:
             return None
         pages = list(islice(self._unasked_pages(), needed))
         first_pages = [Ask(window) for window in self._windows if window not in self._pages]

@@ -216,6 +216,15 @@ def test_the_longer_an_answer_takes_the_more_are_asked_for(
     assert len(requests_alive()) == count
 
 
+def test_one_slow_answer_is_enough_to_ask_for_more(server: Server, clock: Clock) -> None:
+    (window,) = windows(1, 100)
+    server.behind_gate = lambda ask: clock.advance(2 if ask.page == 1 else 0)
+    server.ahead.plan([window], MANY)
+    settle()
+    # Two seconds need 10 requests, and each quick answer takes a fifth off.
+    assert len(server.asked) - SPARE in {3, 4}
+
+
 def test_however_slow_the_answers_are_there_is_an_end_to_those_held(
     server: Server, clock: Clock
 ) -> None:
@@ -232,7 +241,7 @@ def test_answers_held_are_bounded_in_bytes(
     (window,) = windows(1, 400)
     size = len(server.fetch(Ask(window)).content)
     server.asked.clear()
-    monkeypatch.setattr(lookahead, "HELD_BYTES", 5 * size)
+    monkeypatch.setattr(lookahead, "MOST_BYTES", (5 + lookahead.DECODING) * size)
     server.behind_gate = lambda _: clock.advance(10)
     server.ahead.plan([window], MANY)
     settle()
