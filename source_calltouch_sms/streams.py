@@ -339,7 +339,7 @@ class SmsMessages(HttpStream):
     def _tell_incomplete(self) -> None:
         reading = self._reading
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {len(reading.keys)} different ones, after several attempts."
+        fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
             return
