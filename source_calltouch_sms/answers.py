@@ -304,7 +304,7 @@ def _no_answer(error: Exception | None) -> Exception:
                 "TLS-inspecting proxy, set REQUESTS_CA_BUNDLE to its CA certificate."
             )
         case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
-            return config_error(f"The address of {host} cannot be called. Check API URL (api_url).")
+            return config_error(f"The address of {host} cannot be used. Check API URL (api_url).")
         case requests.exceptions.ProxyError():
             reason = f"The proxy in front of {host} does not let the request through"
         case requests.exceptions.ConnectTimeout():
