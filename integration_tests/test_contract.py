@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from integration_tests.commands import ROOT
+from integration_tests.contract.calltouch import FORMS
 from integration_tests.platform_rules import forms
 from integration_tests.test_privacy import NUMBER, TEXT
 from sandbox.__main__ import read_arguments
@@ -142,6 +143,10 @@ def assert_nothing_private(report: Report, sandbox: Sandbox) -> None:
     # All numbers of the sandbox begin like that, and its site id is no part of another number.
     assert "7000" not in report.written
     assert sandbox.site_id not in report.written
+
+
+def test_the_suite_has_words_for_each_kind_of_error_body() -> None:
+    assert set(FORMS) == set(api.ErrorBody.__subclasses__())
 
 
 @pytest.mark.parametrize("reading", HARMLESS)

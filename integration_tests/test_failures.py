@@ -15,7 +15,7 @@ from sandbox.process import Sandbox, running
 
 ENDS = {
     "token-revoked": ("config_error", "Calltouch does not accept the API token"),
-    "syntax-error": ("system_error", "Calltouch could not read the connector's request"),
+    "syntax-error": ("system_error", "Calltouch could not use the connector's request"),
     "unknown-json": ("system_error", "{result: str, items: ["),
     "redirect": ("config_error", "redirects (HTTP 302) to elsewhere.example; not followed"),
 }

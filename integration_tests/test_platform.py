@@ -31,7 +31,7 @@ def test_a_first_and_a_second_sync_are_taken(sandbox: Sandbox, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"start_date": "2024-02-31"}, 'The setting Start date (start_date): "2024-02-31" is not'),
+        ({"start_date": "2024-02-31"}, "The setting Start date (start_date): the value is not"),
         ({"timezone": "UTC+3"}, "The setting Time zone (timezone): the value does not fit"),
         ({"phone_numbers": ["5550001"]}, "The setting Phone numbers (phone_numbers): entry 1 does"),
         ({"api_url": "https://u:sesame-open@h/x"}, "The setting API URL (api_url): the value does"),

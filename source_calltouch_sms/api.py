@@ -20,22 +20,16 @@ URL_UNDER_ACCESS: Final = (
 CALLS_PER_SECOND: Final = 5
 POINTS_PER_CALL: Final = 2
 PAGE_SIZE: Final = 10_000
-
-INVALID_CREDENTIALS: Final = "Invalid credentials."
-NO_ACCESS: Final = "не имеет доступа"
-MISSING_FIELD: Final = "не указано обязательное поле"
-SYNTAX_ERROR_CODE: Final = 1
-
 MAX_NUMBERS: Final = 10_000
 """How many `phoneNumbers` one request takes."""
 
 LARGE: Final = 100_000
 """Larger bodies, in bytes, are not decoded just to classify them."""
-LONGEST_NAME: Final = 40
 
+_COUNT: Final = re.compile(r"\d{1,12}", re.ASCII)
 _TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,12})')
-_DAY_FIRST: Final = re.compile(r"(\d\d)[-.](\d\d)[-.](\d{4}) (\d\d:\d\d:\d\d)", re.ASCII)
-_YEAR_FIRST: Final = re.compile(r"(\d{4})[-.](\d\d)[-.](\d\d) (\d\d:\d\d:\d\d)", re.ASCII)
+_TIME: Final = re.compile(r"(\d{2,4})[-.](\d\d)[-.](\d{2,4}) (\d\d:\d\d:\d\d)", re.ASCII)
+_NAME: Final = re.compile(r"[a-z_]\w{0,39}", re.ASCII | re.IGNORECASE)
 
 
 class Page(NamedTuple):
@@ -45,52 +39,51 @@ class Page(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-class Answer(Exception):  # noqa: N818 - named as the page names them
-    """A body that is no page. `words` are Calltouch's own, where it gave any."""
-
-    def __init__(self, words: str = "") -> None:
-        super().__init__(words)
-        self.words = words
+class ErrorBody(Exception):  # noqa: N818 - its kinds are named as the page names them
+    """A body that is not a page. Its text is Calltouch's own, where it gave any."""
 
 
-class InvalidCredentials(Answer):
+class InvalidCredentials(ErrorBody):
     """«Ошибка авторизации»."""
 
 
-class NoAccess(Answer):
+class NoAccess(ErrorBody):
     """«Отсутствие доступа к методу»."""
 
 
-class MissingField(Answer):
+class MissingField(ErrorBody):
     """«Отсутствие обязательного поля»."""
 
 
-class OtherMessage(Answer):
+class ValidationError(ErrorBody):
+    """«Ошибка в содержимом параметров»: each violation's `fieldPath` and `message`."""
+
+
+class UnreadableRequest(ErrorBody):
+    """The «apiError» of code 1: «Синтаксическая ошибка JSON в запросе или запрос пустой»."""
+
+
+class ApiError(ErrorBody):
+    """An «apiError» of another code."""
+
+
+class OtherMessage(ErrorBody):
     """A message of the documented form, with words that the page does not list."""
 
 
-class ValidationError(Answer):
-    """«Ошибка в содержимом параметров»; `fields` are the `fieldPath`s of its violations."""
-
-    def __init__(self, violations: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{field}: {message}" for field, message in violations))
-        self.fields = [field for field, _ in violations]
-
-
-class ApiError(Answer):
-    """«apiError»; `code` is its `errorCode`, 1 for a body that Calltouch could not read."""
-
-    def __init__(self, code: object, words: str) -> None:
-        super().__init__(words)
-        self.code = code
-
-
-class NotJson(Answer):
+class NotJson(ErrorBody):
     """No JSON document: cut off, HTML, or nothing."""
 
 
-class Undocumented(Answer):
-    """JSON that fits nothing on the page. `words` are its keys and types, never its values."""
+class Undocumented(ErrorBody):
+    """JSON that fits nothing on the page. Its text is made of keys and types, never of values."""
+
+
+_MESSAGES: Final[dict[str, type[ErrorBody]]] = {
+    "Invalid credentials.": InvalidCredentials,
+    "не имеет доступа": NoAccess,
+    "не указано обязательное поле": MissingField,
+}
 
 
 def wire_time(wall: datetime) -> str:
@@ -104,12 +97,12 @@ def read_wire_time(text: str) -> datetime:
     Raises:
         ValueError: it is none.
     """
-    if parts := _DAY_FIRST.fullmatch(text):
-        day, month, year, clock = parts.groups()
-    elif parts := _YEAR_FIRST.fullmatch(text):
-        year, month, day, clock = parts.groups()
-    else:
+    parts = _TIME.fullmatch(text)
+    if not parts:
         raise ValueError(text)
+    year, month, day, clock = parts.groups()
+    if len(year) == len("01"):
+        year, day = day, year
     return datetime.fromisoformat(f"{year}-{month}-{day} {clock}")
 
 
@@ -134,22 +127,17 @@ def read_page(body: bytes) -> Page:
     """Read an answer's body, under whatever HTTP status it came.
 
     Raises:
-        Answer: the one of its subclasses that says what the body is instead of a page.
+        ErrorBody: the one of its kinds that says what the body is instead of a page.
     """
     document = _decode(body)
-    data = document.get("data") if isinstance(document, dict) else None
-    if data == [] and isinstance(data, list):
-        return Page(0, [])
-    if not isinstance(data, dict) or "totalCountSms" not in data:
-        raise _read_error(document, data)
-    total, rows = data["totalCountSms"], data.get("smsDetails") or []
-    if isinstance(total, str) and total.isascii() and total.isdigit():
-        total = int(total)
-    if type(total) is not int or total < 0:
-        raise Undocumented(_shape(document))
-    if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
-        raise Undocumented(_shape(document))
-    return Page(total, rows)
+    match document:
+        case {"data": []}:
+            return Page(0, [])
+        case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
+            rows = data.get("smsDetails") or []
+            if isinstance(rows, list) and set(map(type, rows)) <= {dict}:
+                return Page(int(total), rows)
+    raise _error_body(document)
 
 
 def _decode(body: bytes) -> Any:
@@ -170,52 +158,30 @@ def _decode(body: bytes) -> Any:
     return document
 
 
-def _read_error(document: Any, data: Any) -> Answer:
-    if not isinstance(document, dict):
-        return Undocumented(_shape(document))
-    if not isinstance(data, dict):
-        return _read_message(document.get("message")) or Undocumented(_shape(document))
-    violations = _get(data, "validationErrorData", "violations")
-    if isinstance(violations, list) and all(isinstance(v, dict) for v in violations) and violations:
-        return ValidationError(
-            [(str(v.get("fieldPath")), str(v.get("message"))) for v in violations]
-        )
-    api_error = data.get("apiErrorData")
-    if isinstance(api_error, dict):
-        words = [api_error.get("errorMessage"), api_error.get("errorDescription")]
-        return ApiError(api_error.get("errorCode"), "; ".join(str(w) for w in words if w))
-    return _read_message(data.get("message")) or Undocumented(_shape(document))
-
-
-def _read_message(message: object) -> Answer | None:
-    if not isinstance(message, str):
-        return None
-    if message == INVALID_CREDENTIALS:
-        return InvalidCredentials(message)
-    if NO_ACCESS in message:
-        return NoAccess(message)
-    if MISSING_FIELD in message:
-        return MissingField(message)
-    return OtherMessage(message)
-
-
-def _get(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def _error_body(document: Any) -> ErrorBody:
+    match document:
+        case {"data": {"validationErrorData": {"violations": [{}, *_] as violations}}}:
+            faults = [v for v in violations if isinstance(v, dict)]
+            return ValidationError(
+                "; ".join(f"{v.get('fieldPath')}: {v.get('message')}" for v in faults)
+            )
+        case {"data": {"apiErrorData": dict(error)}}:
+            words = "; ".join(f"{name}: {value}" for name, value in error.items() if value)
+            return UnreadableRequest(words) if error.get("errorCode") == 1 else ApiError(words)
+        case {"data": {"message": str(message)}} | {"message": str(message)}:
+            kinds = (kind for words, kind in _MESSAGES.items() if words in message)
+            return next(kinds, OtherMessage)(message)
+    return Undocumented(_shape(document))
 
 
 def _shape(value: Any, depth: int = 3) -> str:
     if isinstance(value, dict) and depth:
+        # A key that is no identifier may be a value in a key's place.
         inner = (
-            f"{_name(key)}: {_shape(item, depth - 1)}" for key, item in list(value.items())[:20]
+            f"{key if _NAME.fullmatch(key) else '…'}: {_shape(item, depth - 1)}"
+            for key, item in list(value.items())[:20]
         )
         return "{" + ", ".join(inner) + "}"
     if isinstance(value, list) and value and depth:
         return f"[{_shape(value[0], depth - 1)}, …]"
     return type(value).__name__
-
-
-def _name(key: str) -> str:
-    # Keys are shown, values never; a key that is no identifier may be a value in a key's place.
-    return key if key.isascii() and key.isidentifier() and len(key) <= LONGEST_NAME else "…"

@@ -20,12 +20,6 @@ from source_calltouch_sms.records import wall_time
 
 SPEC: Final[dict[str, Any]] = json.loads(pkgutil.get_data(__package__, "spec.json") or b"{}")
 SCHEMA: Final[dict[str, Any]] = SPEC["connectionSpecification"]
-TYPES: Final = {
-    "string": "a text in quotes",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "array": "a list",
-}
 LEGAL_TOKEN: Final = r"[!#-&(-\[\]-~]+"  # noqa: S105 - its pattern
 """What a header takes and a log does not escape: so the CDK finds the token and masks it."""
 
@@ -60,11 +54,14 @@ class Config:
             for name, value in settings.items()
         }
         values = {name: value for name, value in values.items() if value not in (None, "", [])}
-        for error in jsonschema.Draft7Validator(SCHEMA).iter_errors(values):
+        schema = jsonschema.Draft7Validator(
+            SCHEMA, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
+        )
+        for error in schema.iter_errors(values):
             raise _refused(error)
-        for name, schema in SCHEMA["properties"].items():
-            if "default" in schema:
-                values.setdefault(name, schema["default"])
+        for name, setting in SCHEMA["properties"].items():
+            if "default" in setting:
+                values.setdefault(name, setting["default"])
 
         if not re.fullmatch(LEGAL_TOKEN, values["access_token"]):
             raise _wrong(
@@ -73,8 +70,8 @@ class Config:
                 "copy it from Calltouch again, alone",
             )
         zone = _zone(values["timezone"])
-        start = _date("start_date", values["start_date"])
-        end = _date("end_date", values["end_date"]) if "end_date" in values else None
+        start = date.fromisoformat(values["start_date"])
+        end = date.fromisoformat(values["end_date"]) if "end_date" in values else None
         today = wall_time(now or pendulum.now(), zone).date()
         if start > today:
             raise _wrong("start_date", f"{start} is in the future; in {zone.name} today is {today}")
@@ -101,27 +98,16 @@ def _wrong(name: str, fault: str) -> AirbyteTracedException:
 def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
     """Say what `spec.json` refuses; never the value, which may be private in whatever setting."""
     instance: Any = error.instance
-    limit: Any = error.validator_value
+    rule: Any = error.validator_value
     schema: Any = error.schema
     if error.validator == "required":
-        return _wrong(next(name for name in limit if name not in instance), "it is missing")
+        return _wrong(next(name for name in rule if name not in instance), "it is missing")
     name, *place = error.absolute_path
-    faults = {
-        "type": f"must be {TYPES.get(limit, limit)}",
-        "pattern": f'does not fit the format "{schema.get("pattern_descriptor")}"',
-        "minimum": f"is less than {limit}",
-        "maximum": f"is more than {limit}",
-        "maxItems": f"must hold no more than {limit} entries",
-    }
-    subject = f"entry {place[0] + 1}" if place and isinstance(place[0], int) else "the value"
-    return _wrong(str(name), f"{subject} {faults[str(error.validator)]}")
-
-
-def _date(name: str, value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise _wrong(name, f'"{value}" is not a valid date') from None
+    subject = f"entry {int(place[0]) + 1}" if place else "the value"
+    wanted = schema.get("pattern_descriptor", schema["type"])
+    if error.validator == "format":
+        return _wrong(str(name), f"{subject} is not a valid {rule} ({wanted})")
+    return _wrong(str(name), f'{subject} does not fit the format "{wanted}"')
 
 
 def _zone(name: str) -> pendulum.Timezone:

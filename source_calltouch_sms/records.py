@@ -63,32 +63,22 @@ class RecordMaker:
         rows that agree in these: neither the zone that is set, nor the way dates are written, nor a
         status that changes touches it.
         """
-        site_id, hours, empty = (
-            self._site_id,
-            self._hours,
-            hashlib.blake2b(digest_size=DIGEST_BYTES),
-        )
-        dumps = orjson.dumps
+        site_id, hours, dumps = self._site_id, self._hours, orjson.dumps
+        empty = hashlib.blake2b(digest_size=DIGEST_BYTES)
         counts: dict[str, int] = {}
         for row in rows:
-            try:
-                number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
-                status, detail = row["smsStatus"], row["smsStatusDetail"]
-                odd = not (
-                    type(number) is type(sent) is type(text) is type(status) is type(detail) is str
-                )
-            except KeyError:
-                odd = True
-            if odd:
-                _make_texts(row)
-                number, sent, text = row["phoneNumber"], row["dateSent"], row["smsMessage"]
+            get = row.get
+            number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
+            status, detail = get("smsStatus"), get("smsStatusDetail")
+            if not type(number) is type(sent) is type(text) is type(status) is type(detail) is str:
+                number, sent, text = _make_texts(row)
 
             hour, clock = (hours.get(sent[:13]), sent[13:]) if sent else (None, "")
-            if hour and clock in _CLOCK_TAILS:
-                wall: str | None = hour[0] + clock
-                iso: str | None = f"{wall}{hour[1]}"
+            if hour is None or clock not in _CLOCK_TAILS:
+                wall, iso = self._read_date(sent or "")
             else:
-                wall, iso = self._read_date(sent)
+                wall = hour[0] + clock
+                iso = f"{wall}{hour[1]}"
 
             digest = empty.copy()  # cheaper than a new one
             digest.update(dumps((site_id, number, wall or sent, text)))
@@ -103,26 +93,27 @@ class RecordMaker:
             row["smsKey"] = key
         return rows
 
-    def _read_date(self, sent: str | None) -> tuple[str | None, str | None]:
+    def _read_date(self, sent: str) -> tuple[str | None, str | None]:
         """Read a time the long way: its wall time and its zoned form, None if it is none.
 
         The offset of a zone is the same for a whole hour, save a few hours in a few zones, so it is
         remembered by hour.
         """
         try:
-            wall = read_wire_time(sent or "")
+            wall = read_wire_time(sent)
         except ValueError:
             return None, None
         hour = wall.replace(minute=0, second=0)
         first, last = (zoned(hour + timedelta(seconds=s), self._zone) for s in (0, 3599))
-        if sent and len(sent) == len("01-04-2024 15:05:32") and first[19:] == last[19:]:
+        if first[19:] == last[19:]:
             self._hours[sent[:13]] = (first[:13], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
 
 
-def _make_texts(row: dict[str, Any]) -> None:
+def _make_texts(row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """Make the documented fields text or null; return number, time and text."""
     for field in FIELDS:
-        value = row.get(field)
+        value = row.setdefault(field)
         if value is not None and not isinstance(value, str):
-            value = orjson.dumps(value).decode()
-        row[field] = value
+            row[field] = orjson.dumps(value).decode()
+    return row["phoneNumber"], row["dateSent"], row["smsMessage"]

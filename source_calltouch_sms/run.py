@@ -8,13 +8,9 @@ from typing import Any
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.models import ConnectorSpecification
-from airbyte_cdk.sources.utils.schema_helpers import split_config
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
-
-TERMINATED = 128 + signal.SIGTERM
 
 
 class Entrypoint(AirbyteEntrypoint):
@@ -25,18 +21,15 @@ class Entrypoint(AirbyteEntrypoint):
     """
 
     @staticmethod
-    def validate_connection(
-        source_spec: ConnectorSpecification,  # noqa: ARG004 - the CDK's signature
-        config: Mapping[str, Any],
-    ) -> None:
+    def validate_connection(_source_spec: object, config: Mapping[str, Any]) -> None:
         """Check the settings, as far as that needs no network."""
-        Config.parse(split_config(config)[0])
+        Config.parse(config)
 
 
 def run() -> None:
     """Run the command that the process was started with; messages go to stdout."""
     # As process 1 of a container a process without a handler of its own is not ended by SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     entrypoint = Entrypoint(SourceCalltouchSms())
     arguments = entrypoint.parse_args(sys.argv[1:])
     # Records hold no cycles, but by their number they would have the collector walk the CDK's heap

@@ -4,17 +4,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airbyte_cdk.models import (
-    AirbyteConnectionStatus,
-    AirbyteMessage,
-    AirbyteStateMessage,
-    ConfiguredAirbyteCatalog,
-    FailureType,
-    Status,
-)
+from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteMessage
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
-from airbyte_cdk.utils.airbyte_secrets_utils import filter_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
@@ -37,10 +29,10 @@ class SourceCalltouchSms(AbstractSource):
         try:
             return super().check(logger, config)
         except AirbyteTracedException as error:
-            if error.failure_type != FailureType.config_error:
+            failed = error.as_connection_status_message()  # of a config_error only
+            if not failed or not failed.connectionStatus:
                 raise
-            message = filter_secrets(str(error))
-            return AirbyteConnectionStatus(status=Status.FAILED, message=message)
+            return failed.connectionStatus
 
     def check_connection(
         self, logger: logging.Logger, config: Mapping[str, Any]
@@ -53,13 +45,7 @@ class SourceCalltouchSms(AbstractSource):
         SmsMessages(Config.parse(config)).check()
         return True, None
 
-    def read(
-        self,
-        logger: logging.Logger,
-        config: Mapping[str, Any],
-        catalog: ConfiguredAirbyteCatalog,
-        state: list[AirbyteStateMessage] | None = None,
-    ) -> Iterator[AirbyteMessage]:
+    def read(self, *args: Any, **kwargs: Any) -> Iterator[AirbyteMessage]:
         """Read as the CDK does, but end a failed sync by its cause, told once.
 
         The CDK tells the cause, then ends by a summary that quotes it. That is a config_error
@@ -70,7 +56,7 @@ class SourceCalltouchSms(AbstractSource):
         """
         cause = None
         try:
-            for message in super().read(logger, config, catalog, state):
+            for message in super().read(*args, **kwargs):
                 if message.trace and message.trace.error:
                     cause = message.trace.error
                 else:

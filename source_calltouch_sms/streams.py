@@ -34,6 +34,7 @@ from source_calltouch_sms.answers import (
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
     RefusedError,
+    explain,
 )
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import range_to_read, read_cursor
@@ -81,7 +82,7 @@ class SmsMessages(HttpStream):
         self._config = config
         self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
         self._pace = Pace()
-        self._error_handler = CalltouchErrorHandler(self._pace, config.phone_numbers)
+        self._error_handler = CalltouchErrorHandler(self._pace)
         super().__init__(api_budget=self._pace)
         # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
         self.logger.setLevel(logging.INFO)
@@ -142,7 +143,7 @@ class SmsMessages(HttpStream):
         """Return the page's records that are new in the window.
 
         Raises:
-            Answer: the body is no page, though it seemed one when it came.
+            ErrorBody: the body is no page, though it seemed one when it came.
         """
         page = api.read_page(response.content)
         by_numbers = "phoneNumbers" in (stream_slice or {})
@@ -282,9 +283,9 @@ class SmsMessages(HttpStream):
                     raise
                 reading.spoiled = True  # there is no such page any more: SMS have gone
                 return
-            except api.Answer as answer:
+            except api.ErrorBody as body:
                 if damaged:
-                    raise self._error_handler.explain(answer, response) from None
+                    raise explain(body, response) from None
                 damaged = True  # asked for once more
                 continue
             token = self.next_page_token(response)
@@ -305,7 +306,7 @@ class SmsMessages(HttpStream):
             try:
                 response = yield from self._await(ask)
                 records = self.parse_response(response, stream_slice=_slice(window, ask.numbers))
-            except (RefusedError, RequestWindowSplitRequiredException, api.Answer):
+            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 break
             yield from self._emit(records)
         if second_before and _agree(self._second, second_before) and not self._reading.whole:

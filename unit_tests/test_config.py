@@ -68,34 +68,36 @@ def test_what_is_private_is_not_in_the_configs_text() -> None:
     [
         ("access_token", "MISSING", "it is missing"),
         ("access_token", "", "it is missing"),
-        ("access_token", 5, "must be a text in quotes"),
+        ("access_token", 5, 'does not fit the format "string"'),
         ("access_token", "two words", "a space"),
         ("access_token", "line\n", "a line break"),
         ("access_token", 'quo"te', "a quote"),
         ("access_token", "Ключ", "a letter that no token has"),
         ("site_id", "MISSING", "it is missing"),
         ("site_id", "ID 5", 'does not fit the format "digits only"'),
-        ("site_id", 5, "must be a text in quotes"),
+        ("site_id", 5, 'does not fit the format "digits only"'),
         ("start_date", "MISSING", "it is missing"),
-        ("start_date", "01.04.2024", 'does not fit the format "YYYY-MM-DD"'),
-        ("start_date", "2024-02-30", '"2024-02-30" is not a valid date'),
+        ("start_date", "01.04.2024", "the value is not a valid date (YYYY-MM-DD)"),
+        ("start_date", "20240401", "YYYY-MM-DD"),
+        ("start_date", "2024-02-30", "the value is not a valid date (YYYY-MM-DD)"),
         ("start_date", "2024-06-16", "is in the future; in Europe/Moscow today is 2024-06-15"),
         ("end_date", "2024-03-31", "2024-03-31 is before the start date, 2024-04-01"),
         ("end_date", "2024-13-01", "is not a valid date"),
         ("timezone", "Mars/Olympus", '"Mars/Olympus" is not a valid time zone; use an IANA name'),
         ("timezone", "../etc/passwd", 'does not fit the format "Region/City"'),
-        ("lookback_window_days", -1, "is less than 0"),
-        ("lookback_window_days", 366, "is more than 365"),
-        ("lookback_window_days", 3.5, "must be a whole number"),
-        ("lookback_window_days", "3", "must be a whole number"),
+        *(
+            ("lookback_window_days", wrong, 'does not fit the format "whole number, 0 to 365"')
+            for wrong in (-1, 366, 3.5, "3")
+        ),
         ("phone_numbers", ["+7 000 123-45-67", "12345"], "entry 2 does not fit"),
         ("phone_numbers", ["+7 000 123-45-67\n+7 000 123-45-68"], "entry 1 does not fit"),
-        ("phone_numbers", [70001234567], "entry 1 must be a text in quotes"),
+        ("phone_numbers", [70001234567], 'entry 1 does not fit the format "10 to 15 digits"'),
         ("phone_numbers", ["+7 000 123-45-67", ""], "entry 2 does not fit"),
-        ("phone_numbers", "70001234567", "must be a list"),
-        ("phone_numbers", {"number": "70001234567"}, "must be a list"),
-        ("phone_numbers", ["70001234567"] * 10_001, "no more than 10000 entries"),
-        ("require_complete_windows", "yes", "must be true or false"),
+        *(
+            ("phone_numbers", wrong, 'the value does not fit the format "list of up to ')
+            for wrong in ("70001234567", {"number": "1"}, ["70001234567"] * (api.MAX_NUMBERS + 1))
+        ),
+        ("require_complete_windows", "yes", 'does not fit the format "boolean"'),
         ("api_url", "http://api.calltouch.ru/x", 'does not fit the format "https://host/path"'),
         ("api_url", "https://user:pass@api.calltouch.ru/x", "does not fit the format"),
     ],
@@ -221,6 +223,14 @@ def test_an_address_that_no_one_can_call_is_refused_before_the_network(url: str)
         "The setting API URL (api_url): the value is not a valid URL; the documented one is "
         f"{api.URL}."
     )
+
+
+def test_the_form_tells_the_methods_own_limits() -> None:
+    numbers, start = (SCHEMA["properties"][name] for name in ("phone_numbers", "start_date"))
+    assert numbers["maxItems"] == api.MAX_NUMBERS
+    assert f"up to {api.MAX_NUMBERS:,} numbers" in numbers["pattern_descriptor"]
+    cost = f"{api.POINTS_PER_CALL} API points («баллы API») per {api.PAGE_SIZE:,} SMS"
+    assert cost in start["description"]
 
 
 def test_every_setting_explains_itself_in_the_form() -> None:

@@ -70,7 +70,7 @@ def test_a_failed_check_is_one_plain_sentence_with_calltouchs_words(
 @pytest.mark.parametrize(
     ("answer", "sentence", "failure_type"),
     [
-        ({"exc": REFUSED}, "refuses connections. Tried", FailureType.transient_error),
+        ({"exc": REFUSED}, "failed \\(Connection refused\\)\\. Tried", FailureType.transient_error),
         ({"json": {"unheard": "of"}}, "unheard: str", FailureType.system_error),
     ],
 )

@@ -32,13 +32,14 @@ OK = 200
 TOO_MANY_REQUESTS = 429
 
 # The forms of the documented error bodies, as the sandbox's `--refusal` names them.
-FORMS: dict[type[api.Answer], tuple[str, str]] = {
+FORMS: dict[type[api.ErrorBody], tuple[str, str]] = {
     api.InvalidCredentials: ("credentials", "the documented body of a wrong token"),
     api.NoAccess: ("right", "the documented body of a missing right"),
     api.MissingField: ("message", "the documented body of a missing field"),
     api.OtherMessage: ("message", "a message in words that are not documented"),
     api.ValidationError: ("violations", "the documented list of violations"),
-    api.ApiError: ("error", "the documented apiError body"),
+    api.UnreadableRequest: ("error", "the documented apiError body"),
+    api.ApiError: ("error", "an apiError body of a code that is not documented"),
     api.NotJson: ("html", "a body that is not JSON"),
     api.Undocumented: ("html", "JSON that matches nothing documented"),
 }
@@ -62,15 +63,15 @@ class Reply:
         return self._read[0]
 
     @cached_property
-    def answer(self) -> api.Answer | None:
+    def answer(self) -> api.ErrorBody | None:
         """What the body is, if it is no page."""
         return self._read[1]
 
     @cached_property
-    def _read(self) -> tuple[api.Page | None, api.Answer | None]:
+    def _read(self) -> tuple[api.Page | None, api.ErrorBody | None]:
         try:
             return api.read_page(self.body), None
-        except api.Answer as answer:
+        except api.ErrorBody as answer:
             return None, answer
 
     @property

@@ -23,6 +23,7 @@ from integration_tests.contract.calltouch import (
 )
 from integration_tests.contract.conftest import Found
 from source_calltouch_sms import api
+from source_calltouch_sms.records import FIELDS
 
 asks = pytest.mark.asks
 REFUSES = (
@@ -34,7 +35,6 @@ LONG_AGO = datetime(2000, 1, 1)
 AT_ONCE = 6
 YOUNG = timedelta(minutes=30)
 
-FIELDS = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 STATUSES = ("waiting", "unknown", "sent", "error", "delivered")
 DETAILS = (
     "Статус еще не получен",

@@ -33,6 +33,7 @@ from sandbox.process import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "calltouch_sms_10777.sms_messages"
+SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"
 
 
 class Destination:
@@ -110,7 +111,7 @@ def test_table_equals_account(sandbox: Sandbox, destination: Destination) -> Non
         SELECT column_name, lower(data_type) FROM information_schema.columns
         WHERE table_schema || '.' || table_name = '{TABLE}' AND left(column_name, 1) <> '_'""")
     text = "varchar" if destination.name == "duckdb" else "character varying"
-    names = ("siteId", "smsKey", "phoneNumber", "smsStatus", "smsStatusDetail", "smsMessage")
+    names = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
     assert dict(types) == dict.fromkeys(names, text) | {"dateSent": "timestamp with time zone"}
 
 
