@@ -43,11 +43,8 @@ from source_calltouch_sms.lookahead import Ask, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker, earliest, wall_time
 from source_calltouch_sms.windows import (
-    ANSWER_SHARE,
-    KNOWN_SHARE,
     MAX_WINDOW_SMS,
-    WINDOW_SHARE,
-    WINDOW_SMS,
+    PART_SHARE,
     Reading,
     Window,
     cut,
@@ -56,13 +53,11 @@ from source_calltouch_sms.windows import (
 
 LAG: Final = timedelta(minutes=1)
 """How far "now" lies back: clocks differ, and the newest seconds are still being written."""
-IDLE_PASSES: Final = 3
-"""After how many passes in a row without anything new a window is taken as incomplete."""
+IDLE_PASSES: Final = 4
+"""After how many passes that brought it no further a window is taken as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
 """How often a wait looks up, to tell of it."""
-NUMBERS_AT_ONCE: Final = api.MAX_NUMBERS // 2
-"""So that their SMS fit one answer."""
 
 Messages = Generator[AirbyteMessage, None, None]
 
@@ -146,13 +141,7 @@ class SmsMessages(HttpStream):
             ErrorBody: the body is no page, though it seemed one when it came.
         """
         page = api.read_page(response.content)
-        by_numbers = "phoneNumbers" in (stream_slice or {})
-        if self._reading.window.seconds == 1 and not by_numbers:
-            self._second += [dict(row) for row in page.rows]
-        records = self._maker.records(page.rows)
-        if by_numbers:
-            return self._reading.add_snapshot(records) if len(records) == page.total else []
-        return self._reading.add(page.total, records)
+        return self._reading.add(page.total, self._maker.records(page.rows))
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
         """Return the next page's number, as long as the pages so far fit together."""
@@ -188,7 +177,6 @@ class SmsMessages(HttpStream):
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
         self._told_limited = False
-        self._second: list[dict[str, Any]] = []
         try:
             while self._windows:
                 yield _slice(Window(self._windows[0].start, whole_range.end))
@@ -213,6 +201,8 @@ class SmsMessages(HttpStream):
                 self._ahead.plan(self._windows, MAX_WINDOW_SMS if self._paged else 0)
                 parts = yield from self._read(window)
                 self._windows[:1] = parts
+                if parts and self._emitted:  # what came of it is not emitted again
+                    self._emitted_until = max(self._emitted_until, window.end)
                 if not parts:
                     self._move_cursor(window)
                     self._windows_read += 1
@@ -238,31 +228,27 @@ class SmsMessages(HttpStream):
         if window.start > self._emitted_until:
             self._emitted = {}
         most = MAX_WINDOW_SMS if self._paged else self._fits
-        reading = self._reading = Reading(window, most, self._emitted, paged=self._paged)
-        idle_passes, self._second = 0, []
+        reading = self._reading = Reading(window, most, self._emitted)
+        idle_passes = 0
         while idle_passes < IDLE_PASSES:
-            keys_before, second_before, self._second = len(reading.keys), self._second, []
+            total, count = reading.total, len(reading.keys)
             try:
                 yield from self._read_pass(window)
             except RequestWindowSplitRequiredException:
-                return self._instead(window.parts(self._shorter(window)))
+                return window.parts(self._shorter(window))
             if reading.too_much:
-                share = WINDOW_SHARE * WINDOW_SMS if self._paged else ANSWER_SHARE * self._fits
-                return cut(window, reading.total, share)
+                return cut(window, reading.total, PART_SHARE * most)
+            idle = reading.total != total or not count < len(reading.keys) <= total
+            idle_passes += idle
+            if idle and reading.is_doubtful:
+                yield from self._read_twins(window)
             if reading.whole:
                 return []
-            idle_passes = 0 if len(reading.keys) > keys_before else idle_passes + 1
-            if reading.is_doubtful and (idle_passes or not keys_before):
-                yield from self._read_twins(window, second_before)
-                if reading.whole:
-                    return []
             if reading.pages > 1 or reading.spoiled:
-                self._paged = reading.paged = False
-                self._fits = reading.full_page or self._fits
+                self._paged = False
+                self._fits = reading.full_page if reading.pages > 1 else self._fits
                 if window.seconds > 1 and reading.total > self._fits:
-                    return self._instead(
-                        cut_by_times(window, reading.times, KNOWN_SHARE * self._fits)
-                    )
+                    return cut_by_times(window, reading.times, PART_SHARE * self._fits)
             self._ahead.plan(self._windows, 0)
             time.sleep(PAUSE_SECONDS)
         self._tell_incomplete()
@@ -294,23 +280,26 @@ class SmsMessages(HttpStream):
                 self._longest_answered = max(self._longest_answered, window.seconds)
             yield from self._emit(records)
 
-    def _read_twins(self, window: Window, second_before: list[dict[str, Any]]) -> Messages:
-        """Yield the twins among rows that came on two pages, as far as that can be proved.
+    def _read_twins(self, window: Window) -> Messages:
+        """Yield the twins among rows that came on two pages.
 
-        An answer of their own phone numbers is a snapshot. And where two passes over a second agree
-        row for row, the order is stable, so that no row came twice.
+        An answer of their own phone numbers is a snapshot: as many numbers are asked for at once as
+        fit one, as long as that costs less than to read the window again.
         """
-        numbers = sorted(self._reading.doubtful_numbers)
-        for first in range(0, len(numbers), NUMBERS_AT_ONCE):
-            ask = Ask(window, numbers=tuple(numbers[first : first + NUMBERS_AT_ONCE]))
+        reading = self._reading
+        numbers = sorted(reading.doubtful_numbers)
+        at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
+        while not reading.whole and 0 < len(numbers) <= 2 * reading.pages * at_once:
+            ask = Ask(window, numbers=tuple(numbers[:at_once]))
             try:
-                response = yield from self._await(ask)
-                records = self.parse_response(response, stream_slice=_slice(window, ask.numbers))
+                page = api.read_page((yield from self._await(ask)).content)
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
-                break
-            yield from self._emit(records)
-        if second_before and _agree(self._second, second_before) and not self._reading.whole:
-            yield from self._emit(self._reading.add_snapshot(self._maker.records(self._second)))
+                return
+            if len(page.rows) == page.total:
+                yield from self._emit(reading.add_twins(self._maker.records(page.rows)))
+                numbers = numbers[at_once:]
+            else:
+                at_once //= 2
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; say once, while it lasts, that 429 holds it up."""
@@ -348,16 +337,10 @@ class SmsMessages(HttpStream):
         )
         return seconds
 
-    def _instead(self, parts: list[Window]) -> list[Window]:
-        """Return a window's parts; what has been emitted of it is not emitted again."""
-        self._emitted.update(self._reading.keys)
-        self._emitted_until = max(self._emitted_until, parts[-1].end)
-        return parts
-
     def _tell_incomplete(self) -> None:
         reading = self._reading
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {len(reading.keys)}, {IDLE_PASSES + 1} times in a row."
+        fault += f"returned {len(reading.keys)}, {IDLE_PASSES} times in a row."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
             return
@@ -408,11 +391,3 @@ class SmsMessages(HttpStream):
 def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
     bounds = {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
     return {**bounds, "phoneNumbers": list(numbers)} if numbers else bounds
-
-
-def _agree(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
-    """Tell whether two passes brought the same SMS in the same order, whatever their statuses."""
-    identity = ("phoneNumber", "dateSent", "smsMessage")
-    return [[r.get(f) for f in identity] for r in rows] == [
-        [r.get(f) for f in identity] for r in others
-    ]
