@@ -50,7 +50,7 @@ def tables(findings: Findings) -> str:
         "Beside the others": _ratios(findings),
         f"Side by side: {fast[OURS].records:,} SMS": _side_by_side(findings),
         "Alone": _alone(findings),
-        "Promises": _table(
+        "Promises": table(
             ("", "measured", ""),
             ((t.promise, t.number, "met" if t.met else "missed") for t in targets(findings)),
         ),
@@ -88,7 +88,7 @@ def _ratios(findings: Findings) -> str:
 
     titles = [f"SMS/s at {latency:g} s" for latency in findings.side_by_side]
     others = (TUTORIAL, MANIFEST, FLOOR)
-    return _table((f"{OURS.name} ÷", "CPU per SMS", *titles, "memory"), map(row, others))
+    return table((f"{OURS.name} ÷", "CPU per SMS", *titles, "memory"), map(row, others))
 
 
 def _side_by_side(findings: Findings) -> str:
@@ -106,7 +106,7 @@ def _side_by_side(findings: Findings) -> str:
         ]
 
     titles = [f"SMS/s at {latency:g} s" for latency in findings.side_by_side]
-    return _table(
+    return table(
         ("", "CPU per SMS", *titles, "calls", "points", "429s", "peak memory"),
         map(row, CONNECTORS),
     )
@@ -126,7 +126,7 @@ def _alone(findings: Findings) -> str:
         ]
 
     together = findings.together
-    return _table(
+    return table(
         ("", "SMS", "seconds", "SMS/s", "calls", "points", "429s", "peak memory"),
         [
             row("without latency", findings.less),
@@ -190,7 +190,7 @@ def _machine() -> str:
     )
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table, its columns as wide as their cells."""
     cells = [titles, *rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]

@@ -37,7 +37,7 @@ from source_calltouch_sms.answers import (
     explain,
 )
 from source_calltouch_sms.config import Config
-from source_calltouch_sms.cursor import range_to_read, read_cursor
+from source_calltouch_sms.cursor import plan_sync, read_cursor
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.lookahead import Ask, Lookahead
 from source_calltouch_sms.pace import Pace
@@ -53,7 +53,7 @@ from source_calltouch_sms.windows import (
 
 LAG: Final = timedelta(minutes=1)
 """How far "now" lies back: clocks differ, and the newest seconds are still being written."""
-IDLE_PASSES: Final = 4
+IDLE_PASSES: Final = 6
 """After how many passes that brought it no further a window is taken as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
@@ -75,7 +75,7 @@ class SmsMessages(HttpStream):
 
     def __init__(self, config: Config, now: datetime | None = None) -> None:
         self._config = config
-        self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
+        self._now = (now or pendulum.now()) - LAG
         self._pace = Pace()
         self._error_handler = CalltouchErrorHandler(self._pace)
         super().__init__(api_budget=self._pace)
@@ -83,7 +83,6 @@ class SmsMessages(HttpStream):
         self.logger.setLevel(logging.INFO)
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
-        self._cursor: datetime | None = None
         self._windows: list[Window] = []
 
     # The request, as in Calltouch's documentation.
@@ -151,13 +150,12 @@ class SmsMessages(HttpStream):
 
     @property
     def state(self) -> MutableMapping[str, Any]:
-        """`{"dateSent": …}`, or what was set as long as no window was read."""
+        """The latest `dateSent`, and what `cursor.py` keeps beside it; see there."""
         return self._state
 
     @state.setter
     def state(self, value: MutableMapping[str, Any]) -> None:
         self._state = value
-        self._cursor = read_cursor(value, self._config.zone)
 
     def stream_slices(
         self,
@@ -167,10 +165,11 @@ class SmsMessages(HttpStream):
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterable[Mapping[str, Any]]:
         """Yield what is still to be read, as long as there is something."""
-        whole_range = range_to_read(self._config, self._cursor, self._now, sync_mode)
-        if not whole_range:
+        plan = plan_sync(self._config, self._state, self._now, sync_mode)
+        if not plan:
             self.logger.info("There is nothing to read: the range ends before it begins.")
             return
+        self._plan, whole_range = plan, plan.window
         self._windows = [whole_range]
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
@@ -351,14 +350,15 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, window: Window) -> None:
-        latest = max(self._reading.times, default=None)
-        if latest is None:
-            return
-        sent = min(datetime.fromisoformat(latest), window.end)
-        state = {self.cursor_field: earliest(sent, self._config.zone)}
-        cursor = read_cursor(state, self._config.zone)
-        if cursor and (self._cursor is None or cursor > self._cursor):
-            self.state = state
+        zone, latest = self._config.zone, max(self._reading.times, default=None)
+        if latest:
+            sent = min(datetime.fromisoformat(latest), window.end)
+            state = {**self._state, self.cursor_field: earliest(sent, zone)}
+            before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
+            if cursor and (before is None or cursor > before):
+                self.state = state
+        if not self._windows:
+            self.state = {**self._state, **self._plan.state}
 
     # One request.
 
@@ -369,7 +369,7 @@ class SmsMessages(HttpStream):
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
         self._error_handler.patience = CHECK_PATIENCE_SECONDS
-        second = min(self._config.start, self._now)
+        second = min(self._config.start, wall_time(self._now, self._config.zone))
         self._fetch(Ask(Window(second, second)))
 
     def _fetch(self, ask: Ask) -> requests.Response:
@@ -382,9 +382,10 @@ class SmsMessages(HttpStream):
         if self._undated:
             self.logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
         self.logger.info(
-            f"{self._records} SMS in {self._windows_read} windows; {pace.requests} API requests, "
-            f"{pace.limited} of them answered 429, {self._ahead.served * api.POINTS_PER_CALL} API "
-            f"points; {seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
+            f"{self._plan.kind}: {self._records} SMS in {self._windows_read} windows; "
+            f"{pace.requests} API requests, {pace.limited} of them answered 429, "
+            f"{self._ahead.served * api.POINTS_PER_CALL} API points; "
+            f"{seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
         )
 
 

@@ -13,8 +13,8 @@ from source_calltouch_sms.api import PAGE_SIZE
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
-MAX_WINDOW_SMS: Final = WINDOW_SMS * 11 // 10
-"""A little more is not worth a cut, which would cost a request and a half-filled page."""
+MAX_WINDOW_SMS: Final = WINDOW_SMS * 13 // 10
+"""So much more is not worth a cut, which would cost a request and a half-filled page."""
 PART_SHARE: Final = 0.9
 """Of what it may hold, a part is cut to hold this: one that holds too much is asked for in vain."""
 MOST_PARTS: Final = 1_000
