@@ -24,7 +24,8 @@ numbers below count them:
     Every SMS as it is now, by time, as JSON lines: what a synced table must equal.
 ``POST /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., ...}, ...]``
     Add rows, however late or odd. They are served exactly as given, and their status stays. A row
-    whose ``dateSent`` is not a date counts as sent in the second in which it was added.
+    whose ``dateSent`` is not a date is found where the made SMS end, some two minutes before the
+    start.
 ``DELETE /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., "smsMessage": ...}, ...]``
     For each row delete one SMS that has these three values, written as ``GET`` shows them.
 """

@@ -183,10 +183,11 @@ class Account:
         return self.wall_of(self.clock.now())
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Add rows as they are."""
+        """Add rows as they are; one without a date stands where the made SMS end."""
+        undated = self.wall_of(self.made_until)
         for row in rows:
             sent = wall_seconds(str(row.get("dateSent")))
-            insort(self.added, Added(self.now() if sent is None else sent, self.changes, row))
+            insort(self.added, Added(undated if sent is None else sent, self.changes, row))
             self.changes += 1
 
     def remove(self, rows: Sequence[int | Added]) -> None:

@@ -84,6 +84,7 @@ class SmsMessages(HttpStream):
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
         self._windows: list[Window] = []
+        self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
 
@@ -175,7 +176,6 @@ class SmsMessages(HttpStream):
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
-        self._told_limited = False
         try:
             while self._windows:
                 yield _slice(Window(self._windows[0].start, whole_range.end))
@@ -303,8 +303,8 @@ class SmsMessages(HttpStream):
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; say once, while it lasts, that 429 holds it up."""
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
-            if self._pace.holds_up and not self._told_limited:
-                self._told_limited = True
+            if self._pace.holds_up and not self._limit_reported:
+                self._limit_reported = True
                 yield self._limited_message()
         return response
 
@@ -315,7 +315,7 @@ class SmsMessages(HttpStream):
             self._undated += record["dateSent"] is None
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
             self._records += 1
-            self._told_limited = False
+            self._limit_reported = False
 
     def _limited_message(self) -> AirbyteMessage:
         """The status that Airbyte's platform shows while a source waits because of 429."""
@@ -370,7 +370,9 @@ class SmsMessages(HttpStream):
         """
         self._error_handler.patience = CHECK_PATIENCE_SECONDS
         second = min(self._config.start, wall_time(self._now, self._config.zone))
-        self._fetch(Ask(Window(second, second)))
+        self._ahead = Lookahead(self._fetch, self._pace)
+        for _ in self._await(Ask(Window(second, second))):
+            pass  # a check has no status to tell
 
     def _fetch(self, ask: Ask) -> requests.Response:
         """Make a request by way of the CDK, its tries and waits included."""
