@@ -254,7 +254,11 @@ def test_the_most_common_errors_are_those_of_the_code(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted({*DOCS.glob("*.md")} - WRITTEN_BY_COMMANDS), ROOT / "CHANGELOG.md"],
+    [
+        *sorted({*DOCS.glob("*.md")} - WRITTEN_BY_COMMANDS),
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+    ],
     ids=lambda path: path.name,
 )
 def test_texts_for_users_speak_of_requests(path: Path) -> None:
