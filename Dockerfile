@@ -31,8 +31,9 @@ COPY --from=builder /usr/local /usr/local
 
 # The platform starts AIRBYTE_ENTRYPOINT, Docker the other.
 ENV AIRBYTE_ENTRYPOINT="/usr/local/bin/source-calltouch-sms"
-# Of the threads that fetch pages, each would else keep freed memory of its own.
-ENV MALLOC_ARENA_MAX=2
+# Of the threads that fetch pages, each would else keep freed memory of its own; and what a page of
+# over 1 MB took is given back to the system, where the heap would keep it in pieces.
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1000000
 ENTRYPOINT ["/usr/local/bin/source-calltouch-sms"]
 WORKDIR /airbyte/integration_code
 

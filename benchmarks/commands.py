@@ -1,19 +1,27 @@
-"""The connectors as commands, and what one run of a command takes."""
+"""The connectors and their server as commands, and what one run of a connector takes."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.process import Sandbox, running
+
+RATE = 5
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"
+IMAGE_ENV = dict(re.findall(r"(MALLOC_\w+)=(\S+)", (ROOT / "Dockerfile").read_text("utf-8")))
+"""What the image sets for the allocator; here for every connector."""
 RECORD = b'{"type":"RECORD"'
 CHUNK_BYTES = 1 << 20
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
@@ -55,13 +63,29 @@ class Usage:
     """The most bytes it held at once."""
 
 
+@contextmanager
+def server(sms: int, latency: float = 0.0, *options: str) -> Iterator[Sandbox]:
+    """Run a sandbox: with a latency as strict as the API, without one as fast as it can."""
+    rate = RATE if latency else 0
+    print(f"{time.strftime('%H:%M:%S')} {sms:,} SMS, {latency:g} s latency", *options, flush=True)
+    with running(
+        "--sms", str(sms), "--latency", str(latency), "--rate", str(rate), *options
+    ) as sandbox:
+        yield sandbox
+
+
 def check(connector: Connector, config: dict[str, Any]) -> Usage:
     """Run `check`."""
     return _run(connector, "check", {"config": config})
 
 
-def read(connector: Connector, config: dict[str, Any]) -> Usage:
-    """Run `read`."""
+def read(
+    connector: Connector,
+    config: dict[str, Any],
+    block: Callable[[], None] | None = None,
+    block_after: int = 0,
+) -> Usage:
+    """Run `read`; after `block_after` records nothing is taken from it until `block` returns."""
     stream = {
         "name": "sms_messages",
         "json_schema": json.loads(SCHEMA.read_bytes()),
@@ -72,10 +96,17 @@ def read(connector: Connector, config: dict[str, Any]) -> Usage:
         "sync_mode": connector.sync_mode,
         "destination_sync_mode": "append",
     }
-    return _run(connector, "read", {"config": config, "catalog": {"streams": [configured]}})
+    files = {"config": config, "catalog": {"streams": [configured]}}
+    return _run(connector, "read", files, block, block_after)
 
 
-def _run(connector: Connector, verb: str, files: dict[str, Any]) -> Usage:
+def _run(
+    connector: Connector,
+    verb: str,
+    files: dict[str, Any],
+    block: Callable[[], None] | None = None,
+    block_after: int = 0,
+) -> Usage:
     command = [*connector.command, verb, *connector.options]
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
@@ -83,9 +114,11 @@ def _run(connector: Connector, verb: str, files: dict[str, Any]) -> Usage:
             path.write_text(json.dumps(content), encoding="utf-8")
             command += [f"--{name}", str(path)]
         started = time.perf_counter()
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **IMAGE_ENV}, stdout=subprocess.PIPE
+        ) as process:
             try:
-                records, tail = _count_records(process)
+                records, tail = _count_records(process, block, block_after)
                 _, status, usage = os.wait4(process.pid, 0)
             except BaseException:
                 process.kill()
@@ -102,7 +135,9 @@ def _run(connector: Connector, verb: str, files: dict[str, Any]) -> Usage:
     )
 
 
-def _count_records(process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
+def _count_records(
+    process: "subprocess.Popen[bytes]", block: Callable[[], None] | None, block_after: int
+) -> tuple[int, bytes]:
     """Read all that the process writes; return how many records it was, and its end."""
     assert process.stdout is not None
     records, tail = 0, b""
@@ -110,4 +145,7 @@ def _count_records(process: "subprocess.Popen[bytes]") -> tuple[int, bytes]:
         # The mark may lie across two chunks: the last one's end comes along, too short to hold it.
         records += (tail[-(len(RECORD) - 1) :] + chunk).count(RECORD)
         tail = chunk[-CHUNK_BYTES // 256 :]
+        if block and records > block_after:
+            block()
+            block = None
     return records, tail

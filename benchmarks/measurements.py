@@ -1,20 +1,28 @@
 """What is measured, against which server, in which order."""
 
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import requests
 
-from benchmarks.commands import CONNECTORS, OURS, TUTORIAL, Connector, Usage, check, read
-from sandbox.process import Sandbox, running
+from benchmarks import hard_servers
+from benchmarks.commands import (
+    CONNECTORS,
+    OURS,
+    RATE,
+    TUTORIAL,
+    Connector,
+    Usage,
+    check,
+    read,
+    server,
+)
+from benchmarks.hard_servers import Memory, Slow, Storm
+from sandbox.process import Sandbox
 
-RATE = 5
 CEILING = RATE * 10_000
 LATENCIES = (0.3, 1.0)
 ROUNDS = 3
@@ -30,41 +38,48 @@ class Sizes:
     side_by_side: int
     less: int
     more: int
-    at_the_limit: int
     cut: int
     uncut: int
     together: int
+    slow: int
+    memory: dict[int, int]
+    """By the length of the texts."""
+    storm: int
 
 
 FULL = Sizes(
-    side_by_side=250_000,  # in both ways to cut the range, the pages fit the sandbox's cache
+    side_by_side=200_000,  # in both ways to cut the range, the pages fit the sandbox's cache
     less=300_000,
     more=1_500_000,
-    at_the_limit=1_000_000,
     cut=250_000,
     uncut=100_000,
     together=300_000,
+    slow=500_000,
+    memory={70: 400_000, 200: 200_000, 1_000: 100_000},
+    storm=200_000,
 )
 QUICK = Sizes(
     side_by_side=20_000,
     less=20_000,
     more=150_000,
-    at_the_limit=50_000,
     cut=120_000,
     uncut=20_000,
     together=20_000,
+    slow=50_000,
+    memory={70: 30_000, 200: 30_000, 1_000: 20_000},
+    storm=60_000,
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """One sync. Times are without the start-up: what an empty range takes at the same latency."""
+    """One sync. Times are without the start-up: what an empty range takes."""
 
     records: int
     seconds: float
     cpu: float
     memory: int
-    calls: int
+    requests: int
     points: int
     limited: int
 
@@ -86,13 +101,13 @@ class Together:
     records: int
     seconds: float
     """Until both were done, without a start-up."""
-    calls: int
+    requests: int
     limited: int
 
     @property
     def ideal_seconds(self) -> float:
-        """How long the limit takes to let these calls in."""
-        return self.calls / RATE
+        """How long the limit takes to let these requests in."""
+        return self.requests / RATE
 
 
 @dataclass(frozen=True)
@@ -100,55 +115,48 @@ class Findings:
     """All that was measured."""
 
     startup: dict[Connector, Usage]
-    check_calls: int
+    check_requests: int
     side_by_side: dict[float, dict[Connector, Result]]
     """By latency."""
     sandbox_rate: float
     """Pages a second that the sandbox serves to a client that does nothing with them."""
     less: Result
     more: Result
-    at_the_limit: Result
     even: Result
     late: Result
     uncut: Result
     together: Together
+    slow: list[Slow]
+    memory: list[Memory]
+    storms: list[Storm]
 
 
 def measure(sizes: Sizes) -> Findings:
     """Measure everything, one after the other."""
-    startups = {x: _startup(x) for x in (0.0, *LATENCIES)}
-    fast, sandbox_rate = _side_by_side(sizes.side_by_side, 0.0, startups[0.0])
-    slow = {x: _side_by_side(sizes.side_by_side, x, startups[x])[0] for x in LATENCIES}
+    startup = _startup()
+    fast, sandbox_rate = _side_by_side(sizes.side_by_side, 0.0, startup)
+    slow = {x: _side_by_side(sizes.side_by_side, x, startup)[0] for x in LATENCIES}
     return Findings(
-        startup=startups[0.0],
-        check_calls=_check_calls(),
+        startup=startup,
+        check_requests=_check_requests(),
         side_by_side={0.0: fast, **slow},
         sandbox_rate=sandbox_rate,
-        less=_alone(startups, sizes.less),
-        more=_alone(startups, sizes.more),
-        at_the_limit=_alone(startups, sizes.at_the_limit, 1.0),
-        even=_alone(startups, sizes.cut, 0.0, *THREE_YEARS),
-        late=_alone(startups, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
-        uncut=_alone(startups, sizes.uncut, 0.0, *THREE_YEARS),
-        together=_together(startups, sizes.together),
+        less=_alone(startup, sizes.less),
+        more=_alone(startup, sizes.more),
+        even=_alone(startup, sizes.cut, 0.0, *THREE_YEARS),
+        late=_alone(startup, sizes.cut, 0.0, *THREE_YEARS, "--shape", "late"),
+        uncut=_alone(startup, sizes.uncut, 0.0, *THREE_YEARS),
+        together=_together(startup, sizes.together),
+        slow=hard_servers.slow(sizes.slow),
+        memory=hard_servers.memory(sizes.memory),
+        storms=hard_servers.storms(sizes.storm),
     )
 
 
-@contextmanager
-def _server(sms: int, latency: float = 0.0, *options: str) -> Iterator[Sandbox]:
-    """Run a sandbox: with a latency as strict as the API, without one as fast as it can."""
-    rate = RATE if latency else 0
-    print(f"… {sms:,} SMS, {latency} s latency", *options, file=sys.stderr)
-    with running(
-        "--sms", str(sms), "--latency", str(latency), "--rate", str(rate), *options
-    ) as sandbox:
-        yield sandbox
-
-
-def _startup(latency: float) -> Startup:
+def _startup() -> Startup:
     """Return what a sync of nothing takes, which is one call."""
     startup = {}
-    with _server(0, latency) as sandbox:
+    with server(0) as sandbox:
         config = sandbox.config(end_date=sandbox.start_date)
         for connector in CONNECTORS:
             usages = [read(connector, config) for _ in range(ROUNDS)]
@@ -161,8 +169,8 @@ def _startup(latency: float) -> Startup:
     return startup
 
 
-def _check_calls() -> int:
-    with _server(0) as sandbox:
+def _check_requests() -> int:
+    with server(0) as sandbox:
         check(OURS, sandbox.config())
         served: int = sandbox.stats()["served"]
         return served
@@ -174,12 +182,13 @@ def _side_by_side(
     """Let each read the same range; return with it the pages a second that the sandbox serves."""
     # Until yesterday, so that the range is the same in every sync and its pages are rendered once.
     end_date = str(datetime.now(tz=timezone.utc).date() - timedelta(days=1))
-    # At a latency, little is left to chance, and the floor has no calls.
+    # At a latency, little is left to chance, and the floor has no requests.
     rounds, connectors = (1, CONNECTORS[:-1]) if latency else (ROUNDS, CONNECTORS)
-    with _server(sms, latency) as sandbox:
+    with server(sms, latency) as sandbox:
         config = sandbox.config(end_date=end_date)
-        for connector in (TUTORIAL, OURS):  # the manifest asks for the same pages as the tutorial's
-            _sync(sandbox, connector, config, startup)
+        if not latency:  # the manifest asks for the same pages as the tutorial's
+            for connector in (TUTORIAL, OURS):
+                _sync(sandbox, connector, config, startup)
         sandbox_rate = 0.0 if latency else _pages_per_second(sandbox)
         results = [
             {connector: _sync(sandbox, connector, config, startup) for connector in connectors}
@@ -188,20 +197,20 @@ def _side_by_side(
     return {c: _best([result[c] for result in results]) for c in connectors}, sandbox_rate
 
 
-def _alone(startups: dict[float, Startup], sms: int, latency: float = 0.0, *options: str) -> Result:
+def _alone(startup: Startup, sms: int, latency: float = 0.0, *options: str) -> Result:
     """Let ours read a whole account."""
-    with _server(sms, latency, *options) as sandbox:
-        return _sync(sandbox, OURS, sandbox.config(), startups[latency])
+    with server(sms, latency, *options) as sandbox:
+        return _sync(sandbox, OURS, sandbox.config(), startup)
 
 
-def _together(startups: dict[float, Startup], sms: int) -> Together:
+def _together(startup: Startup, sms: int) -> Together:
     """Let two of ours read a whole account at once."""
     latency = LATENCIES[0]
-    with _server(sms, latency) as sandbox, ThreadPoolExecutor() as pool:
+    with server(sms, latency) as sandbox, ThreadPoolExecutor() as pool:
         started = time.perf_counter()
         syncs = [pool.submit(read, OURS, sandbox.config()) for _ in range(2)]
         records = sum(sync.result().records for sync in syncs)
-        seconds = time.perf_counter() - started - startups[latency][OURS].seconds
+        seconds = time.perf_counter() - started - startup[OURS].seconds
         stats = sandbox.stats()
     return Together(records, seconds, stats["served"], stats["limited"])
 
@@ -216,7 +225,7 @@ def _sync(
         seconds=usage.seconds - startup[connector].seconds,
         cpu=usage.cpu - startup[connector].cpu,
         memory=usage.memory,
-        calls=stats["served"],
+        requests=stats["served"],
         points=stats["points"],
         limited=stats["limited"],
     )
@@ -229,7 +238,7 @@ def _best(results: list[Result]) -> Result:
         seconds=min(result.seconds for result in results),
         cpu=min(result.cpu for result in results),
         memory=max(result.memory for result in results),
-        calls=max(result.calls for result in results),
+        requests=max(result.requests for result in results),
         points=max(result.points for result in results),
         limited=max(result.limited for result in results),
     )

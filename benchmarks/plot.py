@@ -16,7 +16,7 @@ def draw(findings: Findings, path: Path) -> None:
         axes = figure.subplots()
         axes.axhline(CEILING, color="black", linestyle="--", linewidth=1)
         axes.annotate(
-            "the API's limit: 5 calls a second of 10,000 SMS",
+            "the API's limit: 5 requests a second of 10,000 SMS",
             (1, CEILING),
             xytext=(0, 4),
             textcoords="offset points",
@@ -30,7 +30,7 @@ def draw(findings: Findings, path: Path) -> None:
                 axes.axhline(rates[0.0], color="grey", linestyle=":", label=connector.name)
             else:
                 axes.plot(list(rates), list(rates.values()), marker="o", label=connector.name)
-        axes.set_xlabel("latency of a call, seconds")
+        axes.set_xlabel("latency of a request, seconds")
         axes.set_ylabel("SMS a second")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter("{x:,.0f}")

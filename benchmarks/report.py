@@ -7,10 +7,20 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.commands import CONNECTORS, FLOOR, MANIFEST, OURS, TUTORIAL, Connector
+from benchmarks.commands import (
+    CONNECTORS,
+    FLOOR,
+    IMAGE_ENV,
+    MANIFEST,
+    OURS,
+    TUTORIAL,
+    Connector,
+)
+from benchmarks.hard_servers import FULL_RATE, IN_A_ROW
 from benchmarks.measurements import CEILING, ROUNDS, Findings, Result
 from benchmarks.targets import MEGABYTE, targets
 
+ORDERS = {"ascending": "by time", "mixed": "none"}
 PAGE = """# Performance
 
 {machine}
@@ -24,15 +34,28 @@ PAGE = """# Performance
 
 ## How it is measured
 
-`make bench` runs all of it and writes this page. The server is the sandbox of \
-`integration_tests`, a process of its own on the same machine: at a latency it lets in 5 calls a \
-second, as the API does, and without one any number. Pages that it has rendered it serves again, \
-{sandbox:.0f} a second to a client that does nothing with them.
+`make bench` runs all of it and writes this page. The server is the sandbox, a process of its own \
+on the same machine: at a latency it lets in 5 requests a second, as the API does, and without one \
+any number. Pages that it has rendered it serves again, {sandbox:.0f} a second to a client that \
+does nothing with them.
 
-Times are without the start-up, which is the same command on an empty range at the same latency: \
-{startup:.1f} s, most of it for loading the CDK, and one call. CPU is user and system time of the \
-process with its threads, and memory the most it held at once, as the operating system counts \
-them. Numbers without latency are the best of {rounds} runs.
+Times are without the start-up, which is the same command on an empty range: {startup:.1f} s, most \
+of it for loading the CDK. CPU is user and system time of the process with its threads, and memory \
+the most that this process held at once, as the operating system counts them. Numbers side by side \
+without latency are the best of {rounds} runs. The allocator is set as in the image: {allocator}.
+
+Behind slow answers the latency varies by a third, and texts have 70 letters; seconds are from the \
+first request to the end of the process, and the ideal is full pages at 5 a second, plus two \
+latencies. Where SMS come in no order of time, equal ones come on \
+two pages, and for each window the connector asks once more to tell how many they are; their \
+latencies follow one another.
+
+For memory, each text has so many Russian letters, escaped as PHP does it (`\\u0441`), so that a \
+page has about 5, 12 and 55 MB; each number is a process of its own. The blocked destination takes \
+nothing from the middle of the sync until the connector asks for nothing more.
+
+A storm begins 5 s after the sync, whose pages are of 1,000 SMS. The full rate is back with the \
+first of {in_a_row} requests in a row at {full_rate} a second or more.
 
 - **{ours}** is the installed `source-calltouch-sms`.
 - **{tutorial}** is `benchmarks/tutorial.py`: the CDK's `HttpStream`, a page at a time, without \
@@ -50,7 +73,10 @@ def tables(findings: Findings) -> str:
         "Beside the others": _ratios(findings),
         f"Side by side: {fast[OURS].records:,} SMS": _side_by_side(findings),
         "Alone": _alone(findings),
-        "Promises": _table(
+        f"Behind slow answers: {findings.slow[0].records:,} SMS": _slow(findings),
+        "Memory by the length of texts": _memory(findings),
+        "Through a storm of 429": _storms(findings),
+        "Promises": table(
             ("", "measured", ""),
             ((t.promise, t.number, "met" if t.met else "missed") for t in targets(findings)),
         ),
@@ -68,6 +94,9 @@ def page(findings: Findings, plot: str) -> str:
         sandbox=findings.sandbox_rate,
         startup=findings.startup[OURS].seconds,
         rounds=ROUNDS,
+        allocator=", ".join(f"`{name}={value}`" for name, value in IMAGE_ENV.items()),
+        in_a_row=IN_A_ROW,
+        full_rate=FULL_RATE,
         ours=OURS.name,
         tutorial=TUTORIAL.name,
         manifest=MANIFEST.name,
@@ -88,7 +117,7 @@ def _ratios(findings: Findings) -> str:
 
     titles = [f"SMS/s at {latency:g} s" for latency in findings.side_by_side]
     others = (TUTORIAL, MANIFEST, FLOOR)
-    return _table((f"{OURS.name} ÷", "CPU per SMS", *titles, "memory"), map(row, others))
+    return table((f"{OURS.name} ÷", "CPU per SMS", *titles, "memory"), map(row, others))
 
 
 def _side_by_side(findings: Findings) -> str:
@@ -99,15 +128,15 @@ def _side_by_side(findings: Findings) -> str:
             connector.name,
             f"{fast.cpu_per_record:.1f} µs",
             *(f"{result.rate:,.0f}" if result else "" for result in results),
-            str(fast.calls),
+            str(fast.requests),
             str(fast.points),
             str(sum(result.limited for result in results if result)),
             f"{fast.memory / MEGABYTE:.0f} MB",
         ]
 
     titles = [f"SMS/s at {latency:g} s" for latency in findings.side_by_side]
-    return _table(
-        ("", "CPU per SMS", *titles, "calls", "points", "429s", "peak memory"),
+    return table(
+        ("", "CPU per SMS", *titles, "requests", "points", "429s", "peak memory"),
         map(row, CONNECTORS),
     )
 
@@ -119,33 +148,76 @@ def _alone(findings: Findings) -> str:
             f"{result.records:,}",
             f"{result.seconds:.1f}",
             f"{result.rate:,.0f}",
-            str(result.calls),
+            str(result.requests),
             str(result.points),
             str(result.limited),
             f"{result.memory / MEGABYTE:.0f} MB",
         ]
 
     together = findings.together
-    return _table(
-        ("", "SMS", "seconds", "SMS/s", "calls", "points", "429s", "peak memory"),
+    return table(
+        ("", "SMS", "seconds", "SMS/s", "requests", "points", "429s", "peak memory"),
         [
             row("without latency", findings.less),
             row("without latency", findings.more),
-            row("1 s latency, 5 calls a second", findings.at_the_limit),
             row("three years, spread evenly", findings.even),
             row("three years, nine tenths in one month", findings.late),
             row("three years, few", findings.uncut),
             [
-                "two syncs at once, 0.3 s latency, 5 calls a second",
+                "two syncs at once, 0.3 s latency, 5 requests a second",
                 f"{together.records:,}",
                 f"{together.seconds:.1f}, of which the limit {together.ideal_seconds:.1f}",
                 f"{together.records / together.seconds:,.0f}",
-                str(together.calls),
-                str(2 * together.calls),
+                str(together.requests),
+                str(2 * together.requests),
                 str(together.limited),
                 "",
             ],
         ],
+    )
+
+
+def _slow(findings: Findings) -> str:
+    titles = ("latency", "order of SMS", "seconds", "ideal", "speed of the ideal", "requests")
+    return table(
+        (*titles, "429s"),
+        (
+            [
+                f"{slow.latency:g} s",
+                ORDERS[slow.order],
+                f"{slow.seconds:.1f}",
+                f"{slow.ideal_seconds:.1f}",
+                f"{slow.share:.0%}",
+                str(slow.requests),
+                str(slow.limited),
+            ]
+            for slow in findings.slow
+        ),
+    )
+
+
+def _memory(findings: Findings) -> str:
+    return table(
+        ("letters", "answers", "without latency", "6 s latency", "blocked destination"),
+        (
+            [
+                f"{m.text_length:,}",
+                "compressed" if m.compressed else "plain",
+                *(f"{b / MEGABYTE:.0f} MB" for b in (m.at_once, m.behind_latency, m.blocked)),
+            ]
+            for m in findings.memory
+        ),
+    )
+
+
+def _storms(findings: Findings) -> str:
+    titles = ("lasts", "requests while it lasts", "first page after it", "full rate after it")
+    return table(
+        titles,
+        (
+            [f"{s.seconds} s", str(s.requests), f"{s.goes_on:.1f} s", f"{s.full_rate:.1f} s"]
+            for s in findings.storms
+        ),
     )
 
 
@@ -160,15 +232,15 @@ def _limits(findings: Findings) -> str:
         # A page's latency and the work on it follow one another.
         rate = 10_000 / (1 + 10_000 / core(connector))
         return (
-            f"One core does {core(connector):,.0f} SMS/s, and nothing while a call is under way: "
-            f"at 1 s latency that makes {rate:,.0f} SMS/s."
+            f"One core does {core(connector):,.0f} SMS/s, and nothing while a request is under "
+            f"way: at 1 s latency that makes {rate:,.0f} SMS/s."
         )
 
     limit = "the API's limit" if core(OURS) >= CEILING else "the CPU"
     lines = {
-        OURS: f"One core does {core(OURS):,.0f} SMS/s while calls are under way, and the API lets "
-        f"{CEILING:,} SMS/s in: a long sync is bound by {limit}, a short one also by the latency "
-        "of its first and last calls. The floor takes "
+        OURS: f"One core does {core(OURS):,.0f} SMS/s while requests are under way, and the API "
+        f"lets {CEILING:,} SMS/s in: a long sync is bound by {limit}, a short one also by the "
+        "latency of its first and last requests. The floor takes "
         f"{fast[FLOOR].cpu_per_record / fast[OURS].cpu_per_record:.0%} of the CPU that it does.",
         TUTORIAL: at_a_second(TUTORIAL),
         MANIFEST: at_a_second(MANIFEST),
@@ -190,7 +262,7 @@ def _machine() -> str:
     )
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table, its columns as wide as their cells."""
     cells = [titles, *rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]

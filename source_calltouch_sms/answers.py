@@ -27,14 +27,12 @@ from requests import exceptions
 
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import config_error, system_error, transient_error
-from source_calltouch_sms.pace import Pace, retry_after
+from source_calltouch_sms.pace import LIMITED, PATIENCE_SECONDS, Pace, retry_after
 
 logger = logging.getLogger("airbyte.calltouch")
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 120
-PATIENCE_SECONDS: Final = 600
-"""For how long one request is tried before it has failed for good."""
 CHECK_PATIENCE_SECONDS: Final = 10
 """The same for `check`, in front of which a person sits."""
 
@@ -50,11 +48,6 @@ SHORTEST_SPLIT: Final = timedelta(days=1)
 
 LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
 REPORT: Final = "Please report this to the connector's developers."
-LIMITED: Final = (
-    f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
-    "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
-    "for tomorrow."
-)
 UNLIMITED: Final = 10**9
 """Neither the CDK's number of tries nor its time, which goes by the wall clock, is to end them."""
 

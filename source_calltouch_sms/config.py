@@ -36,6 +36,8 @@ class Config:
     """23:59:59 of the end date; None for now."""
     zone: pendulum.Timezone
     lookback: timedelta
+    lookback_interval: timedelta
+    """How long the last days are not read again after they were; 0: every sync reads them."""
     phone_numbers: tuple[str, ...] = field(repr=False)
     require_complete_windows: bool
     api_url: str
@@ -85,6 +87,7 @@ class Config:
             end=datetime.combine(end, time(23, 59, 59)) if end else None,
             zone=zone,
             lookback=timedelta(days=values["lookback_window_days"]),
+            lookback_interval=timedelta(hours=values["lookback_interval_hours"]),
             phone_numbers=tuple(values.get("phone_numbers", ())),
             require_complete_windows=values["require_complete_windows"],
             api_url=values["api_url"],

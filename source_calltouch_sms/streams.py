@@ -37,17 +37,14 @@ from source_calltouch_sms.answers import (
     explain,
 )
 from source_calltouch_sms.config import Config
-from source_calltouch_sms.cursor import range_to_read, read_cursor
+from source_calltouch_sms.cursor import plan_sync, read_cursor
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.lookahead import Ask, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker, earliest, wall_time
 from source_calltouch_sms.windows import (
-    ANSWER_SHARE,
-    KNOWN_SHARE,
     MAX_WINDOW_SMS,
-    WINDOW_SHARE,
-    WINDOW_SMS,
+    PART_SHARE,
     Reading,
     Window,
     cut,
@@ -56,13 +53,11 @@ from source_calltouch_sms.windows import (
 
 LAG: Final = timedelta(minutes=1)
 """How far "now" lies back: clocks differ, and the newest seconds are still being written."""
-IDLE_PASSES: Final = 3
-"""After how many passes in a row without anything new a window is taken as incomplete."""
+IDLE_PASSES: Final = 6
+"""After how many passes that brought it no further a window is taken as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
 """How often a wait looks up, to tell of it."""
-NUMBERS_AT_ONCE: Final = api.MAX_NUMBERS // 2
-"""So that their SMS fit one answer."""
 
 Messages = Generator[AirbyteMessage, None, None]
 
@@ -80,7 +75,7 @@ class SmsMessages(HttpStream):
 
     def __init__(self, config: Config, now: datetime | None = None) -> None:
         self._config = config
-        self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
+        self._now = (now or pendulum.now()) - LAG
         self._pace = Pace()
         self._error_handler = CalltouchErrorHandler(self._pace)
         super().__init__(api_budget=self._pace)
@@ -88,8 +83,8 @@ class SmsMessages(HttpStream):
         self.logger.setLevel(logging.INFO)
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
-        self._cursor: datetime | None = None
         self._windows: list[Window] = []
+        self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
 
@@ -146,13 +141,7 @@ class SmsMessages(HttpStream):
             ErrorBody: the body is no page, though it seemed one when it came.
         """
         page = api.read_page(response.content)
-        by_numbers = "phoneNumbers" in (stream_slice or {})
-        if self._reading.window.seconds == 1 and not by_numbers:
-            self._second += [dict(row) for row in page.rows]
-        records = self._maker.records(page.rows)
-        if by_numbers:
-            return self._reading.add_snapshot(records) if len(records) == page.total else []
-        return self._reading.add(page.total, records)
+        return self._reading.add(page.total, self._maker.records(page.rows))
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
         """Return the next page's number, as long as the pages so far fit together."""
@@ -162,13 +151,12 @@ class SmsMessages(HttpStream):
 
     @property
     def state(self) -> MutableMapping[str, Any]:
-        """`{"dateSent": …}`, or what was set as long as no window was read."""
+        """The latest `dateSent`, and what `cursor.py` keeps beside it; see there."""
         return self._state
 
     @state.setter
     def state(self, value: MutableMapping[str, Any]) -> None:
         self._state = value
-        self._cursor = read_cursor(value, self._config.zone)
 
     def stream_slices(
         self,
@@ -178,17 +166,16 @@ class SmsMessages(HttpStream):
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterable[Mapping[str, Any]]:
         """Yield what is still to be read, as long as there is something."""
-        whole_range = range_to_read(self._config, self._cursor, self._now, sync_mode)
-        if not whole_range:
+        plan = plan_sync(self._config, self._state, self._now, sync_mode)
+        if not plan:
             self.logger.info("There is nothing to read: the range ends before it begins.")
             return
+        self._plan, whole_range = plan, plan.window
         self._windows = [whole_range]
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
-        self._told_limited = False
-        self._second: list[dict[str, Any]] = []
         try:
             while self._windows:
                 yield _slice(Window(self._windows[0].start, whole_range.end))
@@ -213,6 +200,8 @@ class SmsMessages(HttpStream):
                 self._ahead.plan(self._windows, MAX_WINDOW_SMS if self._paged else 0)
                 parts = yield from self._read(window)
                 self._windows[:1] = parts
+                if parts and self._emitted:  # what came of it is not emitted again
+                    self._emitted_until = max(self._emitted_until, window.end)
                 if not parts:
                     self._move_cursor(window)
                     self._windows_read += 1
@@ -238,31 +227,27 @@ class SmsMessages(HttpStream):
         if window.start > self._emitted_until:
             self._emitted = {}
         most = MAX_WINDOW_SMS if self._paged else self._fits
-        reading = self._reading = Reading(window, most, self._emitted, paged=self._paged)
-        idle_passes, self._second = 0, []
+        reading = self._reading = Reading(window, most, self._emitted)
+        idle_passes = 0
         while idle_passes < IDLE_PASSES:
-            keys_before, second_before, self._second = len(reading.keys), self._second, []
+            total, count = reading.total, len(reading.keys)
             try:
                 yield from self._read_pass(window)
             except RequestWindowSplitRequiredException:
-                return self._instead(window.parts(self._shorter(window)))
+                return window.parts(self._shorter(window))
             if reading.too_much:
-                share = WINDOW_SHARE * WINDOW_SMS if self._paged else ANSWER_SHARE * self._fits
-                return cut(window, reading.total, share)
+                return cut(window, reading.total, PART_SHARE * most)
+            idle = reading.total != total or not count < len(reading.keys) <= total
+            idle_passes += idle
+            if idle and reading.is_doubtful:
+                yield from self._read_twins(window)
             if reading.whole:
                 return []
-            idle_passes = 0 if len(reading.keys) > keys_before else idle_passes + 1
-            if reading.is_doubtful and (idle_passes or not keys_before):
-                yield from self._read_twins(window, second_before)
-                if reading.whole:
-                    return []
             if reading.pages > 1 or reading.spoiled:
-                self._paged = reading.paged = False
-                self._fits = reading.full_page or self._fits
+                self._paged = False
+                self._fits = reading.full_page if reading.pages > 1 else self._fits
                 if window.seconds > 1 and reading.total > self._fits:
-                    return self._instead(
-                        cut_by_times(window, reading.times, KNOWN_SHARE * self._fits)
-                    )
+                    return cut_by_times(window, reading.times, PART_SHARE * self._fits)
             self._ahead.plan(self._windows, 0)
             time.sleep(PAUSE_SECONDS)
         self._tell_incomplete()
@@ -294,29 +279,32 @@ class SmsMessages(HttpStream):
                 self._longest_answered = max(self._longest_answered, window.seconds)
             yield from self._emit(records)
 
-    def _read_twins(self, window: Window, second_before: list[dict[str, Any]]) -> Messages:
-        """Yield the twins among rows that came on two pages, as far as that can be proved.
+    def _read_twins(self, window: Window) -> Messages:
+        """Yield the twins among rows that came on two pages.
 
-        An answer of their own phone numbers is a snapshot. And where two passes over a second agree
-        row for row, the order is stable, so that no row came twice.
+        An answer of their own phone numbers is a snapshot: as many numbers are asked for at once as
+        fit one, as long as that costs less than to read the window again.
         """
-        numbers = sorted(self._reading.doubtful_numbers)
-        for first in range(0, len(numbers), NUMBERS_AT_ONCE):
-            ask = Ask(window, numbers=tuple(numbers[first : first + NUMBERS_AT_ONCE]))
+        reading = self._reading
+        numbers = sorted(reading.doubtful_numbers)
+        at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
+        while not reading.whole and 0 < len(numbers) <= 2 * reading.pages * at_once:
+            ask = Ask(window, numbers=tuple(numbers[:at_once]))
             try:
-                response = yield from self._await(ask)
-                records = self.parse_response(response, stream_slice=_slice(window, ask.numbers))
+                page = api.read_page((yield from self._await(ask)).content)
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
-                break
-            yield from self._emit(records)
-        if second_before and _agree(self._second, second_before) and not self._reading.whole:
-            yield from self._emit(self._reading.add_snapshot(self._maker.records(self._second)))
+                return
+            if len(page.rows) == page.total:
+                yield from self._emit(reading.add_twins(self._maker.records(page.rows)))
+                numbers = numbers[at_once:]
+            else:
+                at_once //= 2
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; say once, while it lasts, that 429 holds it up."""
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
-            if self._pace.holds_up and not self._told_limited:
-                self._told_limited = True
+            if self._pace.holds_up and not self._limit_reported:
+                self._limit_reported = True
                 yield self._limited_message()
         return response
 
@@ -327,7 +315,7 @@ class SmsMessages(HttpStream):
             self._undated += record["dateSent"] is None
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
             self._records += 1
-            self._told_limited = False
+            self._limit_reported = False
 
     def _limited_message(self) -> AirbyteMessage:
         """The status that Airbyte's platform shows while a source waits because of 429."""
@@ -348,16 +336,10 @@ class SmsMessages(HttpStream):
         )
         return seconds
 
-    def _instead(self, parts: list[Window]) -> list[Window]:
-        """Return a window's parts; what has been emitted of it is not emitted again."""
-        self._emitted.update(self._reading.keys)
-        self._emitted_until = max(self._emitted_until, parts[-1].end)
-        return parts
-
     def _tell_incomplete(self) -> None:
         reading = self._reading
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {len(reading.keys)}, {IDLE_PASSES + 1} times in a row."
+        fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
             return
@@ -368,14 +350,15 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, window: Window) -> None:
-        latest = max(self._reading.times, default=None)
-        if latest is None:
-            return
-        sent = min(datetime.fromisoformat(latest), window.end)
-        state = {self.cursor_field: earliest(sent, self._config.zone)}
-        cursor = read_cursor(state, self._config.zone)
-        if cursor and (self._cursor is None or cursor > self._cursor):
-            self.state = state
+        zone, latest = self._config.zone, max(self._reading.times, default=None)
+        if latest:
+            sent = min(datetime.fromisoformat(latest), window.end)
+            state = {**self._state, self.cursor_field: earliest(sent, zone)}
+            before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
+            if cursor and (before is None or cursor > before):
+                self.state = state
+        if not self._windows:
+            self.state = {**self._state, **self._plan.state}
 
     # One request.
 
@@ -386,8 +369,10 @@ class SmsMessages(HttpStream):
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
         self._error_handler.patience = CHECK_PATIENCE_SECONDS
-        second = min(self._config.start, self._now)
-        self._fetch(Ask(Window(second, second)))
+        second = min(self._config.start, wall_time(self._now, self._config.zone))
+        self._ahead = Lookahead(self._fetch, self._pace)
+        for _ in self._await(Ask(Window(second, second))):
+            pass  # a check has no status to tell
 
     def _fetch(self, ask: Ask) -> requests.Response:
         """Make a request by way of the CDK, its tries and waits included."""
@@ -399,20 +384,13 @@ class SmsMessages(HttpStream):
         if self._undated:
             self.logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
         self.logger.info(
-            f"{self._records} SMS in {self._windows_read} windows; {pace.requests} API requests, "
-            f"{pace.limited} of them answered 429, {self._ahead.served * api.POINTS_PER_CALL} API "
-            f"points; {seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
+            f"{self._plan.kind}: {self._records} SMS in {self._windows_read} windows; "
+            f"{pace.requests} API requests, {pace.limited} of them answered 429, "
+            f"{self._ahead.served * api.POINTS_PER_CALL} API points; "
+            f"{seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
         )
 
 
 def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
     bounds = {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
     return {**bounds, "phoneNumbers": list(numbers)} if numbers else bounds
-
-
-def _agree(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
-    """Tell whether two passes brought the same SMS in the same order, whatever their statuses."""
-    identity = ("phoneNumber", "dateSent", "smsMessage")
-    return [[r.get(f) for f in identity] for r in rows] == [
-        [r.get(f) for f in identity] for r in others
-    ]

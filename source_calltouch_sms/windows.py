@@ -5,7 +5,7 @@ known inside one window.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -13,14 +13,12 @@ from source_calltouch_sms.api import PAGE_SIZE
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
-MAX_WINDOW_SMS: Final = WINDOW_SMS * 11 // 10
-"""A little more is not worth a cut, which would cost a request and a half-filled page."""
-WINDOW_SHARE: Final = 0.99
-"""Aim 1 % lower, so that uneven traffic rarely needs an eleventh page."""
-ANSWER_SHARE: Final = 0.8
-"""Aim lower where a part must fit one answer: one that does not is asked for in vain."""
-KNOWN_SHARE: Final = 0.9
-"""The same where it has been seen how the SMS lie in time, though perhaps not all of them."""
+MAX_WINDOW_SMS: Final = WINDOW_SMS * 13 // 10
+"""So much more is not worth a cut, which would cost a request and a half-filled page."""
+PART_SHARE: Final = 0.9
+"""Of what it may hold, a part is cut to hold this: one that holds too much is asked for in vain."""
+MOST_PARTS: Final = 1_000
+"""Of one cut; too large ones are cut again. Years hold many seconds, should a total lie."""
 
 SECOND: Final = timedelta(seconds=1)
 
@@ -48,22 +46,26 @@ class Window(NamedTuple):
 
 def cut(window: Window, total: int, sms: float) -> list[Window]:
     """Cut a window that holds `total` SMS into parts that, if evenly filled, hold `sms` each."""
-    return window.parts(int(window.seconds * sms / total))
+    return window.parts(max(int(window.seconds * sms / total), window.seconds // MOST_PARTS))
 
 
 def cut_by_times(window: Window, times: Mapping[str, int], sms: float) -> list[Window]:
     """Cut a window into parts of up to `sms` SMS, by how many were seen at each time.
 
-    `times` counts SMS by wall time, `2024-04-01T15:05:32`. Where that makes no cut, it is halved.
+    `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more than `sms` is a part of
+    its own. Where that makes no cut, the window is halved.
     """
     starts, held = [window.start], 0
-    for time in sorted(times):
-        if held and held + times[time] > sms:
-            start = datetime.fromisoformat(time)
-            if starts[-1] < start <= window.end:
-                starts.append(start)
-                held = 0
-        held += times[time]
+    for time, count in sorted(times.items()):
+        start = datetime.fromisoformat(time)
+        if held + count > sms:
+            starts.append(start)
+            held = 0
+        held += count
+        if held > sms:
+            starts.append(start + SECOND)
+            held = 0
+    starts = sorted({start for start in starts if window.start <= start <= window.end})
     if len(starts) == 1:
         return window.parts(-(-window.seconds // 2))
     ends = [*(start - SECOND for start in starts[1:]), window.end]
@@ -82,95 +84,83 @@ class Reading:
       are one SMS or two, so they count as one.
     """
 
-    def __init__(self, window: Window, most: int, emitted: dict[str, int], *, paged: bool) -> None:
+    def __init__(self, window: Window, most: int, emitted: dict[str, int]) -> None:
         self.window = window
         self.most = most
         """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
-        self.paged = paged
-        """Whether pages are trusted; a second that fits no answer is read by them all the same."""
         self.emitted = emitted
-        """Keys that are no longer new though they do not count: of readings that failed."""
-        self.keys: dict[str, int] = {}
-        """Of the distinct SMS that came, in all passes since the total changed; a hash of the
-        status that each was emitted with."""
+        """Keys of the SMS emitted so far, also by readings that failed; a hash of their status."""
+        self.keys: set[str] = set()
+        """Of the distinct SMS that came, in all passes since the total changed."""
         self.times: Counter[str] = Counter()
         """How many rows came in this pass, by wall time."""
         self.doubtful_numbers: set[str] = set()
         """Phone numbers of rows whose equals had come in other answers."""
         self.total = 0
-        self.spoiled = False
-        """Whether pages do not fit together, so that this pass can no longer be whole."""
         self.start_pass()
 
     def start_pass(self) -> None:
-        """Begin again at the first page; pages that did not fit together do not count."""
-        if self.spoiled:
-            self._discount()
-        self.rows = self.pages = self.page_size = self.full_page = 0
+        """Begin again at the first page."""
+        self.rows = self.pages = self.full_page = 0
         self.spoiled = False
+        """Whether pages do not fit together, so that this pass can no longer be whole."""
         self.times.clear()
         self.doubtful_numbers.clear()
 
     def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take the next page's records and the total it reported; return those that are new."""
-        self.pages += 1
-        if self.pages == 1:
-            if total != self.total:  # SMS came or went: what came before proves nothing now
-                self._discount()
-            self.total, self.page_size = total, len(records)
-        elif total != self.total or len(records) != min(self.page_size, total - self.rows):
+        size = len(records)
+        if total != self.total:  # SMS came or went: what came before proves nothing now
+            self.keys.clear()
+            self.spoiled = self.pages > 0
+        if self.pages and size != min(self.full_page, total - self.rows):
             self.spoiled = True
-        self.rows += len(records)
-        if self.pages == 2 and records:  # noqa: PLR2004
-            self.full_page = len(records) if self.rows < total else self.page_size
+        self.total, self.full_page = total, max(self.full_page, size)
+        self.pages += 1
+        self.rows += size
         if self.too_much:
             return []
         self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
-        return self.add_snapshot(records)
+        self.doubtful_numbers.update(
+            r["phoneNumber"] for r in records if r["smsKey"] in self.keys and r["phoneNumber"]
+        )
+        self.keys.update(r["smsKey"] for r in records)
+        return self._emit(records)
 
-    def _discount(self) -> None:
-        self.emitted.update(self.keys)
-        self.keys = {}
+    def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Take all SMS of some numbers, in one answer; return the new twins of those that came.
 
-    def add_snapshot(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Take an answer that stands for itself; return the records that are new."""
-        keys = {record["smsKey"] for record in records}
-        again = self.keys.keys() & keys
-        if again:
-            numbers = (r["phoneNumber"] for r in records if r["smsKey"] in again)
-            self.doubtful_numbers.update(number for number in numbers if number)
-        old = again | self.emitted.keys() & keys
-        new = self._untold(records, old) if old else records
-        self.keys.update((key, self.emitted[key]) for key in old - again)
-        self.keys.update((r["smsKey"], _status(r)) for r in new)
+        Others have come since, or will come on pages: counted now, they would stand for one that
+        did not.
+        """
+        came = {_identity(record) for record in records if record["smsKey"] in self.keys}
+        twins = [record for record in records if _identity(record) in came]
+        self.keys.update(record["smsKey"] for record in twins)
+        return self._emit(twins)
+
+    def _emit(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return an answer's records that were not emitted yet.
+
+        A key's rank goes by the order within an answer, so the row of a new key may have been
+        emitted under another key. Which of equal rows it was, their statuses tell.
+        """
+        new = records
+        if not self.emitted.keys().isdisjoint(record["smsKey"] for record in records):
+            groups: dict[Any, list[dict[str, Any]]] = {}
+            for record in records:
+                groups.setdefault(_identity(record), []).append(record)
+            new = [record for equals in groups.values() for record in self._missing(equals)]
+        self.emitted.update((r["smsKey"], _status(r)) for r in new)
         return new
 
-    def _untold(self, records: list[dict[str, Any]], old: set[str]) -> list[dict[str, Any]]:
-        """Return an answer's records but those whose keys have come.
-
-        A key's rank goes by the order within an answer, so the row of a new key may have come under
-        another key. Which of the equal rows had not come, their statuses tell.
-        """
-        new = [record for record in records if record["smsKey"] not in old]
-        twins = {_identity(r) for r in new} & {_identity(r) for r in records if r["smsKey"] in old}
-        if not twins:
-            return new
-        came = Counter(
-            (_identity(r), self.keys.get(r["smsKey"], self.emitted.get(r["smsKey"])))
-            for r in records
-            if r["smsKey"] in old
-        )
-        left: dict[tuple[Any, ...], list[dict[str, Any]]] = {twin: [] for twin in twins}
-        for record in records:
-            identity = _identity(record)
-            if came[identity, _status(record)]:
-                came[identity, _status(record)] -= 1
-            elif identity in twins:
-                left[identity].append(record)
-        return [
-            {**left[_identity(r)].pop(0), "smsKey": r["smsKey"]} if _identity(r) in twins else r
-            for r in new
-        ]
+    def _missing(self, equals: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        keys, rows = [record["smsKey"] for record in equals], list(equals)
+        for key in keys:
+            if key in self.emitted:
+                status = self.emitted[key]
+                rows.remove(next((row for row in rows if _status(row) == status), rows[0]))
+        for key, row in zip((k for k in keys if k not in self.emitted), rows, strict=True):
+            yield {**row, "smsKey": key}
 
     @property
     def too_much(self) -> bool:
@@ -180,8 +170,7 @@ class Reading:
     @property
     def goes_on(self) -> bool:
         """Whether a further page may make this pass whole."""
-        may_be_paged = self.window.seconds == 1 or (self.paged and not self.too_much)
-        return may_be_paged and not self.spoiled and 0 < self.rows < self.total
+        return not (self.too_much or self.spoiled) and 0 < self.rows < self.total
 
     @property
     def is_doubtful(self) -> bool:

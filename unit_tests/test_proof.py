@@ -18,12 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, streams
-from unit_tests.account import FAULTS, Account, Row, identities, identity, row
+from unit_tests.account import (
+    FAULTS,
+    SECONDS,
+    START,
+    Account,
+    Row,
+    identities,
+    identity,
+    row,
+    rows_of_an_account,
+)
 from unit_tests.conftest import Read, messages, read, stream
 
 Serve = Callable[[Account], Account]
-START = datetime(2024, 4, 1)
-SECONDS = 6_523_200  # from START to the settings' now
 
 
 @contextmanager
@@ -31,7 +39,6 @@ def small(window: int, page_size: int) -> Iterator[None]:
     """Make windows and answers hold few SMS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MAX_WINDOW_SMS", window)
-        patch.setattr(streams, "WINDOW_SMS", max(1, window * 0.9))
         patch.setattr(api, "PAGE_SIZE", page_size)
         yield
 
@@ -75,7 +82,7 @@ def test_a_second_that_fits_no_answer_is_united_over_passes(serve: Serve) -> Non
     with small(11_000, 1000):
         sync = read(stream(), None, SyncMode.full_refresh)
     assert_once(sync, account)
-    assert len(account.bodies) <= 120
+    assert len(account.bodies) <= 80
 
 
 def test_later_windows_are_read_without_pages_once_pages_have_failed(serve: Serve) -> None:
@@ -109,6 +116,61 @@ def test_a_service_that_pages_by_another_order_makes_up_no_twin(serve: Serve) ->
     sync = read(stream(), None, SyncMode.full_refresh)
     keys = Counter(identity(record) for record in sync.records)
     assert set(keys.values()) == {1}
+
+
+def test_a_service_that_gives_every_page_alike_makes_up_no_twin(serve: Serve) -> None:
+    account = serve(Account(mailings(1, 20), page_size=10))
+
+    def ignore_page(call: int) -> None:
+        account.bodies[call - 1].pop("pageOfResult", None)
+
+    account.before_answer = ignore_page
+    sync = read(stream(), None, SyncMode.full_refresh)
+    assert "reported 20 SMS but returned 10, 6 times" in sync.logs[0]
+    assert set(identities(sync.records).values()) == {1}
+
+
+def test_sms_that_come_while_twins_are_asked_for_do_not_stand_for_one_that_did_not(
+    serve: Serve,
+) -> None:
+    numbers = [f"7000000{n:04}" for n in range(4)]
+    account = serve(Account([row(START, number) for number in numbers], page_size=2))
+    stable = account.identities()
+
+    def before_answer(call: int) -> None:
+        body = account.bodies[call - 1]
+        if body.get("pageOfResult") == 2:  # the first page's last comes again, the last does not
+            account.rows.sort(key=lambda sms: sms["phoneNumber"] in {numbers[1], numbers[2]})
+        if "phoneNumbers" in body and len(account.rows) == len(numbers):
+            account.rows.insert(0, row(START + timedelta(days=1), numbers[1]))
+
+    account.before_answer = before_answer
+    sync = read(stream())
+    assert not sync.error
+    assert stable <= identities(sync.records)
+
+
+def test_a_total_beyond_all_measure_does_not_cut_years_to_seconds(serve: Serve) -> None:
+    def spoil(call: int, document: dict[str, Any]) -> None:
+        if call == 1:
+            document["data"]["totalCountSms"] = 10**9
+
+    account = serve(Account(mailings(3, 1), spoil=spoil))
+    assert_once(read(stream()), account)
+    assert len(account.bodies) < 1_100
+
+
+def test_numbers_are_asked_for_in_parts_that_fit_the_page_seen(serve: Serve) -> None:
+    def a_day(n: int, text: str) -> Row:
+        return row(START + timedelta(hours=n), f"70000000{n % 40:03}", text)
+
+    twins = [a_day(n, "twin") for n in range(10)]
+    others = [a_day(n, "other") for n in range(40, 220)]
+    account = serve(Account([*twins, *others, *twins], page_size=20))
+    assert_once(read(stream()), account)
+    pages = [body for body in account.bodies if "phoneNumbers" not in body]
+    assert len(pages) == 10, "the window is not read again"
+    assert all(len(body.get("phoneNumbers", [])) <= 10 for body in account.bodies)
 
 
 def test_one_sms_before_every_call_does_not_hold_the_others_up(serve: Serve) -> None:
@@ -181,20 +243,6 @@ def test_an_outage_does_not_shred_the_range(serve: Serve) -> None:
     assert_once(read(stream()), account)
     served = {(body["dateFrom"], body["dateTo"]) for body in account.bodies}
     assert len(served) < 20
-
-
-rows_of_an_account = st.lists(
-    st.builds(
-        lambda second, number, text: row(
-            START + timedelta(seconds=second), f"7000000000{number}", text
-        ),
-        st.sampled_from([0, 1, 2_591_999, 3_000_000, 3_000_000, 3_000_000])
-        | st.integers(0, SECONDS),
-        st.integers(0, 2),
-        st.sampled_from(["", "a", "b"]),
-    ),
-    max_size=40,
-)
 
 
 @settings(max_examples=2000, deadline=None)

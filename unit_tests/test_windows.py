@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.records import RecordMaker
-from source_calltouch_sms.windows import SECOND, Reading, Window, cut, cut_by_times
+from source_calltouch_sms.windows import MOST_PARTS, SECOND, Reading, Window, cut, cut_by_times
 from unit_tests.account import row
 
 START = datetime(2024, 4, 1)
@@ -61,7 +61,8 @@ def test_a_cut_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     parts = cut(window, total, sms)
     assert cover(parts, window)
     assert len(parts) > 1, "cutting must end"
-    assert all(p.seconds == 1 or p.seconds * total <= sms * window.seconds for p in parts)
+    most = max(sms * window.seconds / total, 1, window.seconds // MOST_PARTS)
+    assert all(part.seconds <= most for part in parts)
 
 
 def times_in(window: Window, counts: dict[int, int]) -> dict[str, int]:
@@ -97,13 +98,12 @@ def test_parts_by_times_hold_no_more_than_asked_but_for_full_seconds(
         assert sum(held) <= sms or len(held) == 1
     if sum(counts.values()) > sms and len(counts) > 1:
         for part, later in pairwise(parts):
-            assert later.start.isoformat() in times, "a part begins where SMS are"
-            first = times[later.start.isoformat()]
+            first = times.get(later.start.isoformat(), 0)
             bounds = (part.start, part.end)
             held = [
                 c for t, c in times.items() if bounds[0] <= datetime.fromisoformat(t) <= bounds[1]
             ]
-            assert sum(held) + first > sms, "and not before one is full"
+            assert sum(held) + first > sms, "a part ends where it is full"
 
 
 def test_where_times_make_no_cut_a_window_is_halved() -> None:
@@ -112,7 +112,16 @@ def test_where_times_make_no_cut_a_window_is_halved() -> None:
         Window(datetime(2024, 4, 1, 12), DAY.end),
     ]
     assert cut_by_times(DAY, {}, 10) == halves
-    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 99}, 10) == halves
+    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 9}, 10) == halves
+
+
+def test_a_second_that_is_too_full_is_a_part_of_its_own() -> None:
+    second = datetime(2024, 4, 1, 15)
+    assert cut_by_times(DAY, {"2024-04-01T15:00:00": 99}, 10) == [
+        Window(START, second - SECOND),
+        Window(second, second),
+        Window(second + SECOND, DAY.end),
+    ]
 
 
 def sms(texts: str, number: str = "70000000001") -> list[dict[str, Any]]:
@@ -126,13 +135,9 @@ def texts(records: list[dict[str, Any]]) -> str:
 
 
 def reading(
-    window: Window = DAY,
-    most: int = 100,
-    emitted: dict[str, int] | None = None,
-    *,
-    paged: bool = True,
+    window: Window = DAY, most: int = 100, emitted: dict[str, int] | None = None
 ) -> Reading:
-    return Reading(window, most, {} if emitted is None else emitted, paged=paged)
+    return Reading(window, most, {} if emitted is None else emitted)
 
 
 def test_one_answer_is_a_snapshot() -> None:
@@ -159,7 +164,7 @@ def test_pages_are_whole_when_they_hold_as_many_distinct_sms_as_reported() -> No
     assert texts(day.add(5, sms("d"))) == "d"
     assert day.whole
     assert not day.goes_on
-    assert (day.page_size, day.full_page, day.rows, day.pages) == (2, 2, 5, 3)
+    assert (day.full_page, day.rows, day.pages) == (2, 5, 3)
 
 
 def test_equal_rows_on_two_pages_count_once_and_are_doubtful() -> None:
@@ -175,7 +180,7 @@ def test_an_answer_of_the_doubtful_numbers_tells_twins() -> None:
     day = reading()
     day.add(4, sms("ab"))
     day.add(4, sms("ac"))
-    assert texts(day.add_snapshot(sms("aabc"))) == "a"
+    assert texts(day.add_twins(sms("aabc"))) == "a"
     assert day.whole
 
 
@@ -215,7 +220,7 @@ def test_of_twins_that_differ_in_status_each_comes_once() -> None:
     came = day.add(3, twins("delivered", "error"))
     assert not day.add(3, twins("delivered"))
     # In their own answer they come in another order, so that the third key is on an error's row.
-    came += day.add_snapshot(twins("delivered", "delivered", "error"))
+    came += day.add_twins(twins("delivered", "delivered", "error"))
     assert sorted(record["smsStatus"] for record in came) == ["delivered", "delivered", "error"]
     assert len({record["smsKey"] for record in came}) == 3
     assert day.whole
@@ -292,7 +297,7 @@ def test_a_window_that_holds_too_much_but_came_in_one_answer_is_whole() -> None:
 
 
 def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
-    second = reading(ONE_SECOND, most=2, paged=False)
+    second = reading(ONE_SECOND, most=2)
     assert texts(second.add(3, sms("ab"))) == "ab"
     assert not second.too_much
     assert second.goes_on
@@ -300,10 +305,11 @@ def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
     assert second.whole
 
 
-def test_where_pages_are_not_trusted_a_window_has_one() -> None:
-    day = reading(paged=False)
-    day.add(3, sms("ab"))
-    assert not day.goes_on
+def test_of_an_answer_of_numbers_only_twins_count() -> None:
+    day = reading()
+    day.add(4, sms("ab"))
+    day.add(4, sms("ac"))
+    assert texts(day.add_twins(sms("abcd"))) == "", "d came since, or is the one that is missing"
     assert not day.whole
 
 
