@@ -1,4 +1,4 @@
-"""The state, and what a sync reads by it. Pure.
+"""The saved state, and what a sync reads because of it. No side effects.
 
 `dateSent` is the cursor. `statusesReadAt`, in UTC, is when the latest sync began that read the last
 days again; it is set when that sync is through.
@@ -19,9 +19,9 @@ from source_calltouch_sms.windows import SECOND, Window
 UTC: Final = timezone.utc
 STATUSES_READ_AT: Final = "statusesReadAt"
 EARLY: Final = timedelta(minutes=5)
-"""By so much a sync may come before the interval is over: schedules are not to the second."""
+"""How much too early a sync may start: schedules are not exact to the second."""
 NEW_SMS_ONLY: Final = timedelta(days=8)
-"""For no longer do syncs bring new SMS only: the longest interval, and clocks that are set back."""
+"""For at most so long syncs read only new SMS: the longest interval, and clocks set back."""
 MAX_BACK_DAYS: Final = 400
 
 
@@ -41,7 +41,7 @@ def plan_sync(
     `now` is an aware moment. None: there is nothing to read.
 
     Raises:
-        AirbyteTracedException: a `config_error`: the state holds what is no moment.
+        AirbyteTracedException: a `config_error`: a value of the state is not a date and time.
     """
     zone, interval, adds = config.zone, config.lookback_interval, dict[str, str]()
     cursor, read_at = read_cursor(state, zone), _read_moment(state, STATUSES_READ_AT, UTC)
@@ -50,7 +50,7 @@ def plan_sync(
         return None
     since, back, kind = cursor, timedelta(), "All SMS"
     if sync_mode == SyncMode.full_refresh:
-        back = -SECOND  # a state is there in a second attempt, which goes on after the first
+        back = -SECOND  # only a second attempt has a state, and continues after it
     elif cursor and read_at and timedelta() <= now - read_at < interval - EARLY:
         kind = "New SMS only"
     else:
@@ -79,7 +79,7 @@ def read_cursor(state: Mapping[str, Any], zone: pendulum.Timezone) -> datetime |
     """Read a state's `dateSent` as a wall time; one without an offset is taken as the account's.
 
     Raises:
-        AirbyteTracedException: a `config_error`: it is no moment.
+        AirbyteTracedException: a `config_error`: it is not a date and time.
     """
     moment = _read_moment(state, "dateSent", zone)
     return wall_time(moment, zone) if moment else None

@@ -1,8 +1,8 @@
-"""Requests in flight: answers fetched before they are due, in order of need, bounded in bytes.
+"""Requests under way: answers are fetched before they are due, within a limit of bytes.
 
 Threads: the reader (the CDK's main thread) says which windows are to be read, takes the answers one
 by one and decodes them. Each request is a thread of its own, from the gate of `pace.py` through the
-CDK's tries to its answer or error. One new request at a time stands at the gate, and the next is
+CDK's tries to its answer or error. One new request at a time waits at the gate, and the next is
 chosen when it has passed, so that requests are made in order of need. `_changed` guards all state.
 """
 
@@ -22,15 +22,15 @@ from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.windows import WINDOW_SMS, Window
 
 SPARE: Final = 3
-"""Answers asked for beyond those that the latency needs, so that the reader never waits for one."""
+"""Requests beyond those that the latency needs, so that the reader rarely waits."""
 MOST_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
 """However slow the answers are; the one that is due may come on top of them."""
 MOST_BYTES: Final = 250_000_000
 """Of all answers at once, by the mean size seen: held, on their way, and being decoded."""
 DECODING: Final = 2
-"""The memory that decoding takes beside the answers held, in answers."""
+"""How much memory decoding takes in addition, in answers."""
 ANSWER_SECONDS: Final = 300
-"""From when a request is sent, for its whole answer: a server that drips never times out."""
+"""From when a request is sent, for its whole answer: one sent byte by byte never times out."""
 CLOSE_SECONDS: Final = 5
 """For how long a close waits for the requests under way."""
 NEWS: Final = 0.2
@@ -93,7 +93,7 @@ class Lookahead:
         self._left = False
 
     def plan(self, windows: Sequence[Window], most: int) -> None:
-        """Say what is to be read, first things first; a window of over `most` SMS is not paged."""
+        """Say which windows to read, in order; one of more than `most` SMS is not paged."""
         with self._changed:
             self._windows, self._most = list(windows), most
             kept = set(windows)
@@ -103,10 +103,10 @@ class Lookahead:
             self._start()
 
     def take(self, ask: Ask, seconds: float) -> requests.Response | None:
-        """Return an answer, once: who takes it again has it asked for anew. None: not yet there.
+        """Return an answer, once; taking it again requests it again. None: it is not there yet.
 
         Raises:
-            Exception: why there is none.
+            Exception: why there is no answer.
         """
         with self._changed:
             if ask != self._due:
@@ -136,7 +136,7 @@ class Lookahead:
             return request.response
 
     def close(self) -> None:
-        """Stop; a request that the network holds is left to its timeout after a few seconds."""
+        """Stop; after a few seconds, requests still under way are left to their timeouts."""
         self._pace.leave()
         with self._changed:
             self._left = True
@@ -153,7 +153,7 @@ class Lookahead:
             request.error = error
         with self._changed:
             request.ended_at = time.monotonic()
-            if request.response is not None:  # one under 400 and above is false
+            if request.response is not None:  # a response with 400 or above is false
                 self._learn(request, request.response)
             self._start()
             self._changed.notify_all()
@@ -187,7 +187,7 @@ class Lookahead:
         )
 
     def _start(self) -> None:
-        """Make the request that is needed most, if one is and none stands at the gate."""
+        """Make the request that is needed most, if any is and none waits at the gate."""
         under_way = [r.sent_at for r in self._requests.values() if not r.has_ended]
         if self._left or math.inf in under_way:
             return

@@ -1,7 +1,7 @@
-"""How fast to call: the CDK's API budget, one gate for all requests of the process.
+"""How fast to send requests: the CDK's API budget, one gate for all requests of the process.
 
-Every request passes the gate in the thread that makes it, each try again: evenly spaced, a little
-under Calltouch's limit, on the monotonic clock. A 429 slows all of them.
+Every try of a request passes the gate in the thread that makes it. They pass evenly spaced, a
+little below Calltouch's limit, on the monotonic clock. A 429 slows all of them down.
 """
 
 import logging
@@ -26,11 +26,11 @@ FULL_RATE: Final = api.CALLS_PER_SECOND / 1.04
 """Requests a second. Slightly below the limit: network delay can bunch requests together at the
 server."""
 SLOWEST_RATE: Final = 0.5
-"""While there is nothing but 429, enough to see when it ends."""
+"""Even if every answer is a 429: enough to see when that ends."""
 SLOWDOWN: Final = (0.6, 0.75)
-"""What a 429 leaves of the rate, by chance, so that two syncs do not keep in step."""
+"""What a 429 leaves of the rate: random, so that two syncs do not stay in step."""
 RATE_STEP: Final = 0.15
-"""By how much each answer that is no 429 raises the rate."""
+"""By how much each answer that is not a 429 raises the rate."""
 LOG_SECONDS: Final = 15
 PATIENCE_SECONDS: Final = 600
 """For how long one request is tried before it has failed for good."""
@@ -49,12 +49,12 @@ class Left(Exception):  # noqa: N818 - no error, and never seen by a user
 class Pace(APIBudget):
     """The CDK's hook for the rate.
 
-    Others may call from the same IP address: the rate falls by a third with each second of 429, and
-    grows with each answer, which shares the limit between all who do the same. Of the requests that
-    wait at the gate, the one that was first made first goes first, for it is needed first.
+    Others may use the same IP address: the rate falls by about a third with each second of 429s,
+    and grows with each other answer, so that all who do the same come to share the limit. Of the
+    requests that wait at the gate, the oldest goes first, since it is needed first.
     """
 
-    # Of the process, which has one IP address, whatever number of streams it reads.
+    # Of the class, since the process has one IP address, however many streams it reads.
     _gate = threading.Condition()
     _rate = FULL_RATE
     _opens_at = 0.0
@@ -81,11 +81,11 @@ class Pace(APIBudget):
 
     @property
     def closed_seconds(self) -> float:
-        """For how long no request will pass."""
+        """For how many seconds no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
     def tried(self) -> tuple[int, float]:
-        """How often this thread's request was made, and within how many seconds, waits included."""
+        """How often this thread's request was tried, and for how many seconds, waits included."""
         now = time.monotonic()
         return getattr(self._here, "tries", 1), now - getattr(self._here, "since", now)
 
@@ -160,7 +160,7 @@ class Pace(APIBudget):
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After` tells, as a number or a date; None if it does not."""
+    """Return `Retry-After` in seconds, whether it is a number or a date; None if it is neither."""
     told = headers.get("Retry-After", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])

@@ -20,7 +20,7 @@ LINE_SECONDS: Final = 3
 
 
 class Entrypoint(AirbyteEntrypoint):
-    """The CDK's, but a wrong setting is explained, and its value shown only if it is not private.
+    """The CDK's, but it explains a wrong setting, and never shows a private value.
 
     The CDK validates a config before `check` by jsonschema, whose messages do not name the setting
     and quote its value, phone numbers too.
@@ -38,7 +38,7 @@ def run() -> None:
     threading.Thread(target=_end_on_sigterm, daemon=True).start()
     entrypoint = Entrypoint(SourceCalltouchSms())
     arguments = entrypoint.parse_args(sys.argv[1:])
-    # Records hold no cycles, but by their number they would have the collector walk the CDK's heap
+    # Records have no cycles, but there are so many that the collector would walk the CDK's heap
     # again and again: a fifth of all CPU.
     gc.freeze()
     with PRINT_BUFFER:  # as in the CDK's `launch`, which takes no entry point but its own

@@ -52,12 +52,12 @@ from source_calltouch_sms.windows import (
 )
 
 LAG: Final = timedelta(minutes=1)
-"""How far "now" lies back: clocks differ, and the newest seconds are still being written."""
+"""How far back "now" is: clocks differ, and the newest seconds are still being written."""
 IDLE_PASSES: Final = 6
-"""After how many passes that brought it no further a window is taken as incomplete."""
+"""After how many passes without progress a window counts as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
-"""How often a wait looks up, to tell of it."""
+"""How often a waiting reader wakes up, to report that it waits."""
 
 Messages = Generator[AirbyteMessage, None, None]
 
@@ -65,8 +65,8 @@ Messages = Generator[AirbyteMessage, None, None]
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is what is still to be read, from its `dateFrom` to its `dateTo`; of it one window is
-    read up to the next checkpoint. The state is the latest `dateSent` of the windows read whole.
+    A slice is what is still to be read, from its `dateFrom` to its `dateTo`. One window of it is
+    read before the next checkpoint. The state is the latest `dateSent` of the windows read whole.
     """
 
     primary_key = "smsKey"
@@ -98,7 +98,7 @@ class SmsMessages(HttpStream):
         return ""
 
     def request_headers(self, *_: Any, **__: Any) -> Mapping[str, Any]:
-        """Token and site; the CDK adds the content type."""
+        """Token and Site ID; the CDK adds the content type."""
         return {"Access-Token": self._config.access_token, "SiteId": self._config.site_id}
 
     def request_body_json(
@@ -107,14 +107,14 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
-        """The range; the numbers, if some are set; the page, from the second one on."""
+        """The range; phone numbers, if any are set; the page, from the second one on."""
         body = dict(stream_slice or {})
         if self._config.phone_numbers:
             body.setdefault("phoneNumbers", list(self._config.phone_numbers))
         return {**body, **(next_page_token or {})}
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
-        """Timeouts, for the CDK sets none; no redirects, for they would carry the token along."""
+        """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
         return {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
@@ -168,7 +168,7 @@ class SmsMessages(HttpStream):
         """Yield what is still to be read, as long as there is something."""
         plan = plan_sync(self._config, self._state, self._now, sync_mode)
         if not plan:
-            self.logger.info("There is nothing to read: the range ends before it begins.")
+            self.logger.info("There is nothing to read: the period to read ends before it begins.")
             return
         self._plan, whole_range = plan, plan.window
         self._windows = [whole_range]
@@ -266,12 +266,12 @@ class SmsMessages(HttpStream):
             except RefusedError:
                 if ask.page == 1:
                     raise
-                reading.spoiled = True  # there is no such page any more: SMS have gone
+                reading.spoiled = True  # the page is gone: SMS were deleted
                 return
             except api.ErrorBody as body:
                 if damaged:
                     raise explain(body, response) from None
-                damaged = True  # asked for once more
+                damaged = True  # requested once more
                 continue
             token = self.next_page_token(response)
             del response  # up to 60 MB, while its records are emitted
@@ -301,7 +301,7 @@ class SmsMessages(HttpStream):
                 at_once //= 2
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
-        """Wait for an answer; say once, while it lasts, that 429 holds it up."""
+        """Wait for an answer; report once, while it lasts, that 429 delays it."""
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
             if self._pace.holds_up and not self._limit_reported:
                 self._limit_reported = True
@@ -309,7 +309,7 @@ class SmsMessages(HttpStream):
         return response
 
     def _emit(self, records: Iterable[dict[str, Any]]) -> Messages:
-        """Yield records as messages: a mere record the CDK copies and looks over."""
+        """Yield records as messages, since plain records the CDK copies and inspects."""
         now, name = time.time_ns() // 1_000_000, self.name
         for record in records:
             self._undated += record["dateSent"] is None
@@ -328,11 +328,11 @@ class SmsMessages(HttpStream):
         return as_airbyte_message(stream, AirbyteStreamStatus.RUNNING, [reason])
 
     def _shorter(self, window: Window) -> int:
-        """Return the seconds of a range that Calltouch can answer, where it cannot answer this."""
+        """Return how many seconds to ask for at once, since Calltouch cannot answer this window."""
         proved = self._longest_answered
         seconds = proved if 0 < proved < window.seconds else -(-window.seconds // 2)
         self.logger.warning(
-            f"{window}: Calltouch does not answer. Asking for parts of {seconds / 86_400:.1f} days."
+            f"{window}: Calltouch does not answer. Asking for {seconds / 86_400:.1f} days at once."
         )
         return seconds
 
@@ -344,7 +344,7 @@ class SmsMessages(HttpStream):
             self.logger.warning(f"{fault} Continuing, as set.")
             return
         raise transient_error(
-            f"{fault} Nothing is lost: the next sync begins before this range. If it persists, "
+            f"{fault} Nothing is lost: the next sync begins before this window. If it persists, "
             "report it to Calltouch, or switch off the setting Fail on incomplete data "
             "(require_complete_windows)."
         )
@@ -375,7 +375,7 @@ class SmsMessages(HttpStream):
             pass  # a check has no status to tell
 
     def _fetch(self, ask: Ask) -> requests.Response:
-        """Make a request by way of the CDK, its tries and waits included."""
+        """Make a request through the CDK, with its retries and waits."""
         token = {"pageOfResult": ask.page} if ask.page > 1 else None
         return self._fetch_next_page(_slice(ask.window, ask.numbers), None, token)[1]
 
