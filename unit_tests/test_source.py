@@ -1,6 +1,7 @@
 """The source and its entry point: `source_calltouch_sms.source`, `source_calltouch_sms.run`."""
 
 import logging
+import signal
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
@@ -200,7 +201,10 @@ def command(
     *arguments: str,
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     run()
+    # The processes of later tests would inherit it, and not end by SIGTERM.
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
