@@ -19,13 +19,16 @@ def main() -> int:
 
     # Loaded only now: a process begins with the peak memory of the one that starts it.
     from benchmarks import plot, report  # noqa: PLC0415
+    from benchmarks.week import section_of  # noqa: PLC0415
 
     print(report.tables(findings))
     directory = ROOT / (".tmp" if quick else "docs")
     directory.mkdir(exist_ok=True)
     drawing = directory / "performance.svg"
     plot.draw(findings, drawing)
-    (directory / "performance.md").write_text(report.page(findings, drawing.name), encoding="utf-8")
+    page = directory / "performance.md"
+    week = section_of(page.read_text(encoding="utf-8")) if page.exists() else ""
+    page.write_text(report.page(findings, drawing.name) + week, encoding="utf-8")
     return 0 if quick or all(target.met for target in targets(findings)) else 1
 
 

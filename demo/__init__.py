@@ -1,4 +1,4 @@
-"""The connector without Airbyte: SMS into DuckDB, or another destination, by way of dlt."""
+"""The connector without Airbyte: SMS into DuckDB, or another destination, through dlt."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.update(
     DLT_PROJECT_DIR=str(ROOT / "secrets"),  # where it looks for .dlt/secrets.toml
     RUNTIME__DLTHUB_TELEMETRY="false",
-    ENABLE_RUNTIME_TRACE="false",  # only telemetry needs it, and leaves a file of its own for it
-    RUNTIME__LOG_LEVEL="CRITICAL",  # a failed statement in its log quotes SMS
+    ENABLE_RUNTIME_TRACE="false",  # only needed for telemetry, and writes a file
+    RUNTIME__LOG_LEVEL="CRITICAL",  # its log quotes SMS in failed statements
     RUNTIME__INTERCEPT_SIGNALS="false",
     SCHEMA__NAMING="sql_cs_v1",  # columns named as Airbyte names them: dateSent
     LOAD__TRUNCATE_STAGING_DATASET="true",

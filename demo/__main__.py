@@ -1,6 +1,7 @@
-"""The demo: `python -m demo`, with options of the sandbox's if you like.
+"""The demo: `python -m demo`, which also takes options of the sandbox.
 
-A sandbox mocks Calltouch; two syncs, statuses settling between; the table equals the account.
+A sandbox mocks Calltouch. There are two syncs; in between, statuses settle. In the end the table
+must equal the account.
 """
 
 import json
@@ -20,7 +21,7 @@ from sandbox.process import Sandbox, running
 
 SMS = 25_352
 LOOKBACK_DAYS = 3
-DAYS = 4  # by when every status of the sandbox has settled
+DAYS = 4  # after that every status in the sandbox has settled
 NEW = 3
 FILE = Path(__file__).with_name("calltouch_sms.duckdb")
 WRITTEN = "%d-%m-%Y %H:%M:%S"
@@ -38,12 +39,12 @@ def demo(folder: Path) -> None:
     try:
         with running("--sms", str(SMS), *sys.argv[1:]) as sandbox:
             show(sandbox, folder)
-    except RuntimeError as error:  # the sandbox's own words stand above
+    except RuntimeError as error:  # the sandbox has already said why
         raise FailedError(str(error)) from None
 
 
 def show(sandbox: Sandbox, folder: Path) -> None:
-    """Show the scenes of the demo."""
+    """Show the steps of the demo."""
     total = len(sandbox.sms())
     CONSOLE.print(f"A sandbox mocks Calltouch: {total:,} SMS since {sandbox.start_date}.")
     config = folder / "config.json"
@@ -67,7 +68,7 @@ def show(sandbox: Sandbox, folder: Path) -> None:
     CONSOLE.print(f"\n3. Second sync: {DAYS} days later for the statuses, and {NEW} new SMS\n")
     sandbox.forward_clock(DAYS * 86_400)
     sandbox.add_sms([new_sms(sandbox, f"7000000000{k}") for k in range(NEW)])
-    pipeline.drop()  # as another process would begin: state and schema come from the file
+    pipeline.drop()  # so it starts as a new process would: state and schema come from the file
     started = time.monotonic()
     count = sync(connector, stream, pipeline)
     CONSOLE.print(f"   {count:,} SMS read, not {total + NEW:,}: {spent(sandbox, started)}.")
@@ -87,7 +88,7 @@ def show(sandbox: Sandbox, folder: Path) -> None:
 
 
 def spent(sandbox: Sandbox, started: float) -> str:
-    """Tell what was spent since the last time this was told."""
+    """Say what was spent since this was last said."""
     stats = sandbox.stats()
     sandbox.reset_stats()
     requests, seconds = len(stats["bodies"]), time.monotonic() - started
@@ -96,7 +97,7 @@ def spent(sandbox: Sandbox, started: float) -> str:
 
 
 def new_sms(sandbox: Sandbox, number: str) -> dict[str, str]:
-    """Make an SMS of two minutes ago: a sync leaves out the newest seconds."""
+    """Make an SMS sent two minutes ago, since a sync leaves out the newest minute."""
     sent = datetime.now(ZoneInfo(sandbox.timezone)) - timedelta(minutes=2)
     return {
         "phoneNumber": number,

@@ -1,6 +1,6 @@
-"""A picture of the account: SMS by month in the terminal, and a page with three charts.
+"""A picture of the account: SMS by month in the terminal, and a web page with three charts.
 
-Both count SMS by day and status. No number and no text of an SMS comes here.
+Both count SMS by day and status. No phone number and no text of an SMS gets here.
 """
 
 import html
@@ -33,7 +33,7 @@ Counts = Counter[tuple[date | None, str | None, str | None]]
 
 
 def show_account(rows: Iterable[tuple[Any, ...]], timezone: str) -> None:
-    """Print the picture of the table's rows of `COLUMNS`, and write the page."""
+    """Print SMS by month for these rows of `COLUMNS`, and write the web page."""
     zone = ZoneInfo(timezone)
     counts = Counter((sent and sent.astimezone(zone).date(), *status) for sent, *status in rows)
     if not counts:
@@ -45,7 +45,7 @@ def show_account(rows: Iterable[tuple[Any, ...]], timezone: str) -> None:
 
 
 def print_months(counts: Counts) -> None:
-    """Print a bar for each month: its delivered SMS, and the others."""
+    """Print a bar for each month: delivered SMS, then the others."""
     sms: Counter[str] = Counter()
     delivered: Counter[str] = Counter()
     for (day, status, _), count in counts.items():
@@ -114,7 +114,7 @@ def draw_days(axes: Axes, sms: Counter[date], delivered: Counter[date]) -> None:
     axes.set_title("Delivery rate by day", loc="left", weight="bold")
     axes.bar(days, [sms[day] for day in days], width=1.0, color=OTHER)
     most = max(sms.values(), default=1)
-    axes.set_ylim(0, 3 * most)  # the lower third, below the line
+    axes.set_ylim(0, 3 * most)  # bars only in the lower third, below the line
     axes.set_yticks([0, most])
     axes.set_ylabel("SMS", loc="bottom")
     rate = axes.twinx()
@@ -127,7 +127,7 @@ def draw_days(axes: Axes, sms: Counter[date], delivered: Counter[date]) -> None:
 
 
 def draw_bars(axes: Axes, title: str, counts: Counter[str], names: list[str]) -> None:
-    """Draw a bar for each of the names, the first on top, with its count."""
+    """Draw a bar with its count for each name, the first on top."""
     axes.set_title(title, loc="left", weight="bold")
     bars = axes.barh(names, [counts[name] for name in names], color=DELIVERED)
     axes.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3)

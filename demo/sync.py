@@ -31,7 +31,7 @@ from demo import ROOT
 from demo.report import COLUMNS, show_account
 
 STREAM = "sms_messages"
-BATCH = 1_000  # records that dlt is handed at once
+BATCH = 1_000  # records that dlt gets at once
 SECRETS = "secrets/.dlt/secrets.toml"
 CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -42,7 +42,7 @@ class FailedError(Exception):
 
 @dataclass(frozen=True)
 class Connector:
-    """The connector with its configuration file, and a folder for the other files it is given."""
+    """The connector with its configuration file, and a folder for its other input files."""
 
     config: Path
     folder: Path
@@ -72,7 +72,7 @@ class Connector:
                         case {"log": {"level": "WARN", "message": text}}:
                             CONSOLE.print(f"   Warning: {text}")
                         case {"trace": {"error": {"message": text}}}:
-                            failure = failure or text  # the CDK's sum of all streams comes last
+                            failure = failure or text  # the first one is the cause
                         case {"connectionStatus": {"status": "FAILED", "message": text}}:
                             failure = text
                     yield message
@@ -83,7 +83,7 @@ class Connector:
             raise FailedError(failure or f"The connector ended with code {process.returncode}.")
 
     def stream(self) -> dict[str, Any]:
-        """Return the stream as the catalog describes it."""
+        """Return the stream's description from the catalog."""
         catalogs = [message["catalog"] for message in self.run("discover") if "catalog" in message]
         return next(stream for stream in catalogs[0]["streams"] if stream["name"] == STREAM)
 
@@ -97,7 +97,7 @@ def configured(stream: dict[str, Any]) -> dict[str, Any]:
 def open_pipeline(name: str, destination: Any, folder: Path) -> dlt.Pipeline:
     """Return the pipeline into a DuckDB file, given by its path, or into dlt's destination.
 
-    Its working files are new each time: what was loaded, and the state, the destination knows.
+    Its working files are new each time; the destination knows the state, and what was loaded.
 
     Raises:
         FailedError: the destination cannot be used.
@@ -117,10 +117,10 @@ def open_pipeline(name: str, destination: Any, folder: Path) -> dlt.Pipeline:
 
 
 def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -> int:
-    """Load what is new, from the state on; return how many SMS were read.
+    """Load what is new since the saved state; return how many SMS were read.
 
-    Records and the state go into one package of dlt's. When the connector fails, what it had read
-    is loaded all the same, with the state it had got to.
+    Records and the state go into one package of dlt's. If the connector fails, what it had read is
+    loaded nevertheless, with the last state that it had reported.
 
     Raises:
         FailedError: why it stopped.
@@ -132,7 +132,7 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
     def records() -> Iterator[Any]:
         nonlocal count, failure
         saved = dlt.current.resource_state()
-        yield dlt.mark.materialize_table_schema()  # also where there is no SMS
+        yield dlt.mark.materialize_table_schema()  # so that there is a table even without SMS
         batch = []
         try:
             for message in connector.run(
@@ -174,7 +174,7 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
 
 
 def _column(field: dict[str, Any]) -> dict[str, Any]:
-    # A text that looks like a date stays one, and a column that is empty so far has its type.
+    # A text stays a text, even if it looks like a date, and an empty column has its type, too.
     if field.get("format") == "date-time":
         return {"data_type": "timestamp", "timezone": True}
     return {"data_type": "text"}
@@ -188,7 +188,7 @@ def _explained() -> Iterator[None]:
         cause: BaseException = error.exception
         while cause.__cause__:
             cause = cause.__cause__
-        # Before a record was read its words can hold none; later they may quote SMS.
+        # Only before the first record can the error not quote SMS.
         if error.step != "sync":
             raise FailedError(f"dlt could not {error.step}: {type(cause).__name__}.") from None
         reason = str(cause).rpartition("reason given is: ")[2].partition("\n  for field")[0].strip()
@@ -208,7 +208,7 @@ def rows(pipeline: dlt.Pipeline, *columns: str) -> Iterator[tuple[Any, ...]]:
 
 
 def run(work: Callable[[Path], None]) -> int:
-    """Do the work with a folder for its files; return the exit code, 1 where it failed."""
+    """Do the work with a folder for its files; return the exit code, 1 if it failed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -220,8 +220,8 @@ def run(work: Callable[[Path], None]) -> int:
             work(Path(folder))
     except FailedError as error:
         print(error, file=sys.stderr)
-    except Exception as error:  # noqa: BLE001 - a traceback could show what the SMS say
-        print(f"Something unforeseen: {type(error).__name__}.", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - a traceback could quote SMS
+        print(f"Unexpected error: {type(error).__name__}.", file=sys.stderr)
     except SystemExit:
         print("Stopped. Nothing is left running.", file=sys.stderr)
         raise
@@ -247,7 +247,7 @@ def sync_account(config: Path, destination: str, folder: Path) -> None:
     """
     with _settings(config) as settings:
         connector = Connector(config, folder)
-        stream = connector.stream()  # the settings are right from here on
+        stream = connector.stream()  # raises if a setting is wrong
         name = f"calltouch_sms_{settings['site_id']}"
         path = ROOT / "demo" / f"{name}.duckdb"
         pipeline = open_pipeline(name, destination or path, folder)
@@ -264,7 +264,7 @@ def sync_account(config: Path, destination: str, folder: Path) -> None:
 
 @contextmanager
 def _settings(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a configuration, and hold it: two syncs at once would share dlt's staging tables.
+    """Read a configuration, and lock it: two syncs at once would share dlt's staging tables.
 
     Raises:
         FailedError: what is wrong with the file itself.

@@ -131,6 +131,13 @@ def identities(account: Iterable[Sms]) -> Counter[tuple[Any, ...]]:
     )
 
 
+def assert_whole(output: Output, account: Iterable[Sms]) -> None:
+    """Assert that a read succeeded, and brought each SMS of the account once, with its own key."""
+    assert output.code == 0, output.logs
+    assert identities(output.records) == identities(account)
+    assert len({record["smsKey"] for record in output.records}) == len(output.records)
+
+
 def _wall(moment: str) -> str:
     if "T" not in moment:
         return moment

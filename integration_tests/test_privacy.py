@@ -29,35 +29,60 @@ SMS = {
     "smsStatusDetail": "Доставлено",
     "smsMessage": TEXT,
 }
-FAULTS = [*SURVIVED, *({"kind": kind, "location": "https://elsewhere.example/"} for kind in ENDS)]
+MARKED = 30  # on as many pages as there are faults that pass
+LASTING = [{"kind": kind, "location": "https://elsewhere.example/", "from": 1} for kind in ENDS]
 
 
 @pytest.fixture(scope="module")
 def calltouch() -> Iterator[Sandbox]:
-    """Run a sandbox with marked SMS on three pages."""
-    with running("--sms", "30", "--page-size", "10") as sandbox:
-        sandbox.add_sms([{**SMS, "smsMessage": f"{TEXT} {n}"} for n in range(25)])
+    """Run a sandbox with marked SMS on many pages."""
+    with running("--sms", "30", "--page-size", "2", "--rate", "0") as sandbox:
+        sandbox.add_sms([{**SMS, "smsMessage": f"{TEXT} {n}"} for n in range(MARKED)])
         yield sandbox
 
 
-@pytest.mark.parametrize("command", ["check", "read"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f["kind"] + ("-date" * ("date" in f)))
-def test_no_fault_makes_a_command_say_what_is_private(
-    sandbox: Sandbox,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: dict[str, Any],
-    command: str,
+@pytest.mark.parametrize(
+    "fault",
+    [*({**fault, "at": 1} for fault in SURVIVED), *LASTING],
+    ids=lambda f: f["kind"] + ("-date" * ("date" in f)),
+)
+def test_no_fault_makes_a_check_say_what_is_private(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    monkeypatch.setenv("LOG_LEVEL", "debug")  # as the platform may set it
-    lasting = fault["kind"] in ENDS
-    sandbox.set_faults([{**fault, "from": 1} if lasting else {**fault, "at": 1}])
-    output = run(tmp_path, command, sandbox.config(phone_numbers=[MASK]))
+    assert_private_under([fault], "check", sandbox, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", LASTING, ids=lambda f: f["kind"])
+def test_no_fault_that_ends_a_read_makes_it_say_what_is_private(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    assert_private_under([fault], "read", sandbox, tmp_path, monkeypatch)
+
+
+def test_no_fault_that_passes_makes_a_read_say_what_is_private(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [{**fault, "at": 2 * n + 1} for n, fault in enumerate(SURVIVED)]
+    output = assert_private_under(plan, "read", sandbox, tmp_path, monkeypatch)
+    assert sandbox.stats()["faulted"] == len(plan)
+    texts = [record["smsMessage"] for record in output.records]
+    assert sum(text.startswith(TEXT) for text in texts) == MARKED, "what is marked was read"
+
+
+def assert_private_under(
+    plan: list[dict[str, Any]],
+    command: str,
+    sandbox: Sandbox,
+    folder: Path,
+    environment: pytest.MonkeyPatch,
+) -> Output:
+    """Run a command while Calltouch has these faults, and let it say nothing private."""
+    environment.setenv("LOG_LEVEL", "debug")  # as the platform may set it
+    sandbox.set_faults(plan)
+    output = run(folder, command, sandbox.config(phone_numbers=[MASK]))
     assert sandbox.stats()["faulted"] > 0
-    if command == "read" and not lasting:
-        texts = [record["smsMessage"] for record in output.records]
-        assert sum(text.startswith(TEXT) for text in texts) == 25, "what is marked was read"
     assert_private(output, sandbox.token)
+    return output
 
 
 def assert_private(output: Output, token: str) -> None:

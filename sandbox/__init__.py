@@ -1,29 +1,31 @@
-"""A Calltouch to run on your own machine: the SMS-statistics method, as its page documents it.
+"""A Calltouch to run on your own machine: the SMS-statistics method, as Calltouch documents it.
 
-Start it with ``python -m sandbox --port 8077 --sms 25000`` (``--help`` lists the
-options), open the URL it prints, and give the connector the config.json that the page shows. Tests
-and the demo start it with ``sandbox.process.running``.
+Start it with ``python -m sandbox --port 8077 --sms 25000`` (``--help`` lists the options), open the
+URL it prints, and give the connector the config.json that is shown there. Tests and the demo start
+it with ``sandbox.process.running``.
 
-Beside the method there are control calls. They need no token, count to no limit and to no number:
+Besides the method there are control calls. They need no token, and neither the rate limit nor the
+numbers below count them:
 
 ``GET /_sandbox/stats``
-    ``{"served", "limited", "refused", "faulted", "points", "bodies", "calls"}``: calls answered
-    with a page, with 429, with a documented error, by a fault or as too long a range; points spent;
-    the bodies of the last 200 calls that the rate limit let in; the last 5,000 calls that have been
-    answered, each as the seconds from the start or the last reset to its arrival, and its HTTP
-    status, 0 where there was none.
+    ``{"served", "limited", "refused", "faulted", "points", "bodies", "calls"}``: how many calls
+    were answered with a page, with 429, with a documented error, and by a fault or because the
+    range was too long; points spent; the bodies of the last 200 calls that the rate limit let in;
+    the last 5,000 calls that were answered, each as its arrival in seconds since the start or the
+    last reset, and its HTTP status, or 0 if it got none.
 ``POST /_sandbox/reset-stats``
-    All numbers back to 0. The points of the day are then unspent again.
+    Set all numbers back to 0, the day's spent points too.
 ``POST /_sandbox/clock`` ``{"forward_seconds": n}``
-    Move the account's clock n seconds ahead: statuses settle, SMS that were ``--ahead`` appear, and
-    the current day, which no date may be after, moves too.
+    Move the account's clock n seconds ahead: statuses settle, SMS made by ``--ahead`` appear, and
+    the current day, after which no date may be asked for, moves too.
 ``POST /_sandbox/faults`` ``[{"kind": "503", "at": 1}, ...]``
     Replace the plan of faults; ``[]`` ends them. See ``faults.py`` for the kinds.
 ``GET /_sandbox/sms``
-    Every SMS as it is now, one JSON object a line, by time: the truth to compare with.
+    Every SMS as it is now, by time, as JSON lines: what a synced table must equal.
 ``POST /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., ...}, ...]``
-    Add rows, late or odd; they are sent just as given, and their status stays. A row whose
-    ``dateSent`` is no date stands at the second in which it was added.
+    Add rows, however late or odd. They are served exactly as given, and their status stays. A row
+    whose ``dateSent`` is not a date is found where the made SMS end, some two minutes before the
+    start.
 ``DELETE /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., "smsMessage": ...}, ...]``
-    Delete one SMS for each row, by these three fields as ``GET`` shows them.
+    For each row delete one SMS that has these three values, written as ``GET`` shows them.
 """

@@ -25,7 +25,7 @@ _LIST: dict[str, Any] = {"action": "append", "default": []}
 
 
 class Protocol(H11Protocol):
-    """HTTP that hands its transport to the application, for faults below HTTP."""
+    """HTTP that gives the application its transport, for faults below HTTP."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
@@ -41,7 +41,7 @@ class Protocol(H11Protocol):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    # uvicorn raises a signal again after it has shut down; to be asked to end is no failure.
+    # uvicorn raises the signal again after it has shut down, but being stopped is no failure.
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, lambda *_: sys.exit(0))
     making, options, arguments = read_arguments(sys.argv[1:])
@@ -64,13 +64,13 @@ def main() -> None:
         http=Protocol,
         ws="none",
         log_level="critical",
-        timeout_graceful_shutdown=0,  # calls that a fault holds back would hold the end back too
+        timeout_graceful_shutdown=0,  # calls that a fault holds back would delay the end
     )
     uvicorn.Server(config).run(sockets=[listening])
 
 
 def read_arguments(words: list[str]) -> tuple[Making, Options, argparse.Namespace]:
-    """Read a command line, on top of the report that it may name."""
+    """Read a command line; it overrides the options of a report that it names."""
     parser = _parser()
     arguments = parser.parse_args(words)
     arguments = parser.parse_args([*arguments.like, *words])
@@ -88,11 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8077, help="0 takes a free one")
-    about = "behave as a report of `make contract` says; what is given beside it prevails"
+    about = "behave as a report of `make contract` says; options given beside it override it"
     add("--like", type=_switches, default=[], metavar="REPORT", help=about)
     _add_account(parser.add_argument_group("the account"))
     _add_answers(parser.add_argument_group("the answers"))
-    _add_readings(parser.add_argument_group("what the page leaves open, or is done otherwise"))
+    _add_readings(parser.add_argument_group("what the documentation leaves open, or is different"))
     return parser
 
 
@@ -102,19 +102,19 @@ def _add_account(group: Any) -> None:
     add("--seed", type=int, default=Making.seed, help="equal seeds make equal accounts")
     add("--zone", type=_zone, default=Making.zone, help="the account's time zone")
     add("--days", type=_count, default=Making.days, help="how far back the SMS reach")
-    about = "days to come that have SMS too, shown when the clock gets there"
+    about = "days in the future that have SMS too, which appear when the clock gets there"
     add("--ahead", type=_count, default=Making.ahead, help=about, metavar="DAYS")
     shapes = ("even", "late", "burst", "empty")
     about = "spread evenly, nine tenths in 30 days, 31,000 in one second, or none"
     add("--shape", choices=shapes, default=Making.shape, help=about)
-    about = "the SMS come in mailings, so many (3000) in one second each; 0: they do not"
+    about = "the SMS come in mailings of so many (3000) in one second; 0: no mailings"
     add("--mailings", type=_count, nargs="?", const=3000, default=Making.mailings, help=about)
-    about = "Russian letters of each text; 0: as is usual"
+    about = "Russian letters in each text; 0: texts of usual length"
     add("--text-length", type=_count, default=Making.text_length, help=about)
     add("--arriving", action="store_true", help="an SMS appears before each call, in this minute")
-    about = "another field of each SMS; may be repeated"
+    about = "one more field of each SMS; may be repeated"
     add("--also-field", **_LIST, dest="also_fields", metavar="NAME", help=about)
-    about = "another status that some SMS have; may be repeated"
+    about = "one more status that some SMS have; may be repeated"
     metavar = "STATUS:DETAIL"
     add("--also-status", **_LIST, dest="also_statuses", metavar=metavar, type=_status, help=about)
 
@@ -123,48 +123,49 @@ def _add_answers(group: Any) -> None:
     add = group.add_argument
     add("--page-size", type=_count, default=Options.page_size, help="SMS on a page")
     add("--rate", type=_count, default=Options.rate, help="calls in any second; 0: no limit")
-    about = "told to the calls over that rate"
+    about = "Retry-After for the calls over that rate"
     add("--retry-after", type=_count, default=Options.retry_after, metavar="SECONDS", help=about)
-    add("--points", type=_count, default=Options.points, help="points of the day, 2 for a call")
+    add("--points", type=_count, default=Options.points, help="points for the day; a call costs 2")
     add("--latency", type=float, default=Options.latency, help="seconds before each answer")
-    add("--jitter", type=float, default=Options.jitter, help="part by which the latency varies")
+    add("--jitter", type=float, default=Options.jitter, help="share by which the latency varies")
     about = "days of the longest range that is answered; a longer one gets 504"
     add("--longest-days", type=_count, default=Options.longest_days, help=about)
     about = "seconds before that 504"
     add("--too-long-seconds", type=float, default=Options.too_long_seconds, help=about)
     orders = ("mixed", "ascending", "descending", "ties")
-    about = "order of the SMS by time; ties: those of one second in another order at every call"
+    about = "order of the SMS by time; ties: those of one second in a new order for every call"
     add("--order", choices=orders, default=Options.order, help=about)
     formats = (*DATE_FORMATS, "mixed")
-    about = "of dateSent; mixed: another documented one at every call"
+    about = "of dateSent; mixed: another documented one for every call"
     add("--date-format", choices=formats, default=Options.date_format, help=about)
-    add("--gzip", action="store_true", help="compress pages for clients that take it")
+    add("--gzip", action="store_true", help="compress pages for clients that accept it")
     add("--total-as-text", action="store_true", help="totalCountSms is a string of digits")
     add("--no-right", action="store_true", help="the token has no right to the method")
-    add("--empty-as-list", action="store_true", help='no SMS are "data": []')
+    add("--empty-as-list", action="store_true", help='an answer without SMS has "data": []')
     add("--unescaped-unicode", action="store_true", help="send UTF-8, not \\uXXXX")
-    add("--raw-breaks", action="store_true", help="line breaks in strings stand unescaped")
+    add("--raw-breaks", action="store_true", help="line breaks in strings are not escaped")
     about = "a plan as JSON, see faults.py"
     add("--faults", type=_plan, default="[]", metavar="JSON", help=about)
 
 
 def _add_readings(group: Any) -> None:
     add = group.add_argument
-    about = "which of the page's two addresses answers: under the request, under access, or both"
+    about = "which of the two documented addresses answers: under request, under access, or both"
     add("--url", choices=PATHS, default=Options.url, help=about)
-    about = "take what the page says is refused, or dates written year first; may be repeated"
+    about = "accept what should be refused, or dates written year first; may be repeated"
     add("--allow", **_LIST, choices=ALLOWANCES, help=about)
-    about = "refuse dates with dots, or find numbers only as answers hold them; may be repeated"
+    about = "refuse dates with dots, or find numbers only as answers have them; may be repeated"
     add("--refuse", **_LIST, choices=REFUSALS, help=about)
     about = (
-        f"HTTP status of a refusal ({', '.join(STATUSES)}) and, if not its own, the form of its "
-        f"body ({', '.join(FORMS)}, html); may be repeated"
+        f"HTTP status of a refusal ({', '.join(STATUSES)}) and, if not its usual one, the form of "
+        f"its body ({', '.join(FORMS)}, html); may be repeated"
     )
     metavar = "REASON=STATUS[:FORM]"
     add("--refusal", **_LIST, dest="refusals", metavar=metavar, type=_refusal, help=about)
-    add("--ends", choices=ENDS, default=Options.ends, help="the ends of an asked range")
+    about = "whether the ends of a requested range belong to it"
+    add("--ends", choices=ENDS, default=Options.ends, help=about)
     answers = ("refused", "empty", "repeated")
-    about = "what is answered to a page after the last"
+    about = "the answer to a page after the last"
     add("--beyond-last", choices=answers, default=Options.beyond_last, help=about)
     add("--ignore-page", action="store_true", help="every page is the first")
 
@@ -183,7 +184,7 @@ def _status(text: str) -> tuple[str, str]:
 
 
 def _switches(path: str) -> list[str]:
-    """Return the options that a report ends with."""
+    """Return the options at the end of a report."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:

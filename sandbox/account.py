@@ -1,7 +1,7 @@
-"""The account: made SMS, held by column, and the way they are found, ordered and written.
+"""The account: made-up SMS in columns, and how they are found, ordered and written.
 
-Times are *wall seconds*: seconds from 1970-01-01 00:00:00 of the account's own wall clock, which is
-what the method shows and asks for. Where an instant is meant, it says so.
+Times are *wall seconds*: seconds from 1970-01-01 00:00:00 on the account's own wall clock, which is
+what the method shows and asks for. An instant is called one.
 """
 
 import random
@@ -25,8 +25,8 @@ LATE_DAYS = 30
 BURST = 31_000
 SLOWEST = 3 * DAY  # no status settles later than this after the SMS was sent
 
-# No number of the +7 zone has an area or operator code that begins with 0: the digit is kept for
-# the trunk prefix. So +7 000 xxx-xx-xx has the form of a number and can ring at nobody's.
+# No area or operator code of the +7 zone begins with 0: the digit is reserved for the trunk prefix.
+# So +7 000 xxx-xx-xx looks like a phone number and can be nobody's.
 FIRST_NUMBER = 70_000_000_000
 NUMBERS = 10_000_000
 _SPREAD, _SHIFT = 7_368_787, 1_234_567  # client k has the number k * SPREAD + SHIFT
@@ -46,7 +46,7 @@ Row = Mapping[str, object]
 
 
 def wall_seconds(text: str) -> int | None:
-    """Read `01-04-2024 09:00:00` or `01.04.2024 09:00:00`; None when it is no such date."""
+    """Read `01-04-2024 09:00:00` or `01.04.2024 09:00:00`; None if it is not such a date."""
     parts = _DATE.fullmatch(text)
     if parts is None:
         return None
@@ -67,13 +67,13 @@ def wall_text(wall: int, day: str = DAY_FORMAT) -> str:
 
 
 def last_digits(number: object) -> str:
-    """Return the ten digits that tell a number in whatever mask, or fewer if it has fewer."""
+    """Return a phone number's last ten digits, in whatever format it is, or as many as it has."""
     return re.sub(r"\D", "", str(number), flags=re.ASCII)[-10:]
 
 
 @dataclass
 class Clock:
-    """The clock that the account goes by: the real one, moved ahead by `offset` seconds."""
+    """The account's clock: the real one, moved ahead by `offset` seconds."""
 
     offset: float = 0.0
 
@@ -84,7 +84,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Making:
-    """What kind of account to make. Equal ones started in one minute are equal."""
+    """What kind of account to make. Equal `Making`s in the same minute make equal accounts."""
 
     sms: int = 25_000
     seed: int = 1
@@ -92,15 +92,15 @@ class Making:
     days: int = 365
     ahead: int = 0  # days
     shape: str = "even"  # even, late, burst or empty
-    mailings: int = 0  # SMS that were sent in one second; 0: each at a time of its own
+    mailings: int = 0  # how many SMS were sent in one second; 0: each at its own time
     text_length: int = 0  # Russian letters; 0: as the templates are
-    also_fields: Sequence[str] = ()  # of an SMS, beside those of the page
-    also_statuses: Sequence[tuple[str, str]] = ()  # with their details, beside those of the page
+    also_fields: Sequence[str] = ()  # of an SMS, in addition to the documented ones
+    also_statuses: Sequence[tuple[str, str]] = ()  # with their details, in addition to those
 
 
 @dataclass(frozen=True, order=True)
 class Added:
-    """A row that was added by a control call or a fault, and stays as it was given."""
+    """A row that a control call or a fault added; it stays as it was given."""
 
     wall: int
     serial: int
@@ -109,7 +109,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Selection:
-    """The SMS of one question: the made ones by index, in time order, and the added ones."""
+    """The SMS that a request selects: made ones, by index and in time order, and added ones."""
 
     made: Sequence[int]
     added: Sequence[Added]
@@ -128,7 +128,7 @@ class Account:
         self.zone = ZoneInfo(making.zone)
         self.offsets = _Offsets(self.zone)
         self.wall_offsets = _Offsets(self.zone, of_wall=True)
-        # Not the newest minute, which a client may leave to be written whole.
+        # Not the newest minute, which a client may leave out as still being written.
         self.made_until = (int(time.time()) // 60 - 2) * 60
         dice = random.Random(making.seed)
         instants = _instants(making, self.made_until, dice)
@@ -136,8 +136,8 @@ class Account:
         if making.mailings:
             firsts = self.walls[:: making.mailings]
             self.walls = array("q", [firsts[i // making.mailings] for i in range(len(self.walls))])
-        # All that an SMS is but its time comes from two random numbers, so that a million are made
-        # at once: who it was sent to, and the rest.
+        # All but the time of an SMS comes from two random numbers, so that a million are made at
+        # once: the first says who it was sent to, the second the rest.
         self.receivers = array("I", dice.randbytes(4 * len(self.walls)))
         self.bits = array("I", dice.randbytes(4 * len(self.walls)))
         self.clients = max(1, min(NUMBERS, len(self.walls) // 5))
@@ -156,7 +156,7 @@ class Account:
         self.first_wall = self.walls[0] if self.walls else self.wall_of(first)
 
     def _make_equals(self) -> None:
-        """Let some SMS agree in number, second and text: pairs, and every third group three.
+        """Let some SMS agree in number, second and text: pairs, and in every third group three.
 
         Every second group agrees in its status as well.
         """
@@ -183,10 +183,11 @@ class Account:
         return self.wall_of(self.clock.now())
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Add rows as they are."""
+        """Add rows as they are; one without a date stands where the made SMS end."""
+        undated = self.wall_of(self.made_until)
         for row in rows:
             sent = wall_seconds(str(row.get("dateSent")))
-            insort(self.added, Added(self.now() if sent is None else sent, self.changes, row))
+            insort(self.added, Added(undated if sent is None else sent, self.changes, row))
             self.changes += 1
 
     def remove(self, rows: Sequence[int | Added]) -> None:
@@ -199,11 +200,11 @@ class Account:
             self.changes += 1
 
     def shown(self, until: int) -> int:
-        """Return the wall second up to which SMS are there for one who asks up to `until`."""
+        """Return the wall second up to which SMS exist for a request up to `until`."""
         return min(until, self.now()) if self.ahead else until
 
     def select(self, since: int, until: int, numbers: frozenset[str] | None = None) -> Selection:
-        """Return the SMS of `since`..`until`, both included; numbers by their last ten digits."""
+        """Return the SMS of `since`..`until`, both included; `numbers` are last ten digits."""
         made: Sequence[int] = range(bisect_left(self.walls, since), bisect_right(self.walls, until))
         added = [row for row in self.added if since <= row.wall <= until]
         if made:
@@ -223,9 +224,9 @@ class Account:
     def page(self, selection: Selection, order: str, start: int, stop: int) -> list[int | Added]:
         """Return the SMS at `start`..`stop` of the selection in one of four orders.
 
-        `ascending` and `descending` go by time; so does `ties`, but SMS of one second stand in
-        another order at every call. `mixed` is the same in every call and in no order of time: what
-        was added last comes first, then the made SMS shuffled.
+        `ascending` and `descending` go by time; so does `ties`, but the SMS of one second come in
+        a new order at every call. `mixed` is the same at every call and not by time: what was
+        added last comes first, then the made SMS, shuffled.
         """
         if order == "mixed":
             return _mixed(selection, start, stop)
@@ -238,7 +239,7 @@ class Account:
         return self._ascending(selection, total - stop, total - start)[::-1]
 
     def _ascending(self, selection: Selection, start: int, stop: int) -> list[int | Added]:
-        # Where the added rows stand among all: few, so each is found by bisection.
+        # The places of the added rows among all; they are few, so each is found by bisection.
         places = [
             bisect_right(selection.made, row.wall, key=self.walls.__getitem__) + rank
             for rank, row in enumerate(selection.added)
@@ -252,7 +253,7 @@ class Account:
     def _by_second(self, selection: Selection, start: int, stop: int) -> list[int | Added]:
         if start >= stop:
             return []
-        # All SMS of the seconds that the ends fall into are drawn from, so any may be left out.
+        # The first and the last second are shuffled whole, so any of their SMS may be left out.
         ends = [self._ascending(selection, place, place + 1)[0] for place in (start, stop - 1)]
         low = self._before(selection, self._wall(ends[0]))
         rows = self._ascending(selection, low, self._before(selection, self._wall(ends[1]) + 1))
@@ -293,7 +294,7 @@ class Writer:
     def __init__(self, account: Account, wire: Wire) -> None:
         self.account = account
         self.wire = wire
-        # Strings without their quotes, escaped once: rows are put together from these.
+        # Strings without quotes, escaped only once: rows are put together from them.
         self.templates = [[wire.text(piece)[1:-1] for piece in t] for t in account.templates]
         finals = account.finals
         self.statuses = {status: self._status(status) for status in (QUEUED, UNANSWERED, *finals)}
@@ -311,12 +312,12 @@ class Writer:
     def rows(
         self, rows: Sequence[int | Added], separator: str, day_format: str = DAY_FORMAT
     ) -> tuple[str, float]:
-        """Return the rows as JSON, and the instant until which their statuses stay so."""
+        """Return the rows as JSON, and the instant until which their statuses hold."""
         account, walls, bits = self.account, self.account.walls, self.account.bits
         receivers, clients = account.receivers, account.clients
         templates, finals, end = self.templates, self.finals, self.end
         dates, minutes, seconds = self.dates[day_format], self.minutes, self.seconds
-        # Two hours more than any status takes: the wall clock may be set by as much.
+        # Two hours more than any status takes, since the wall clock may be set back by as much.
         settled = account.wall_of(account.clock.now()) - SLOWEST - 7200
         valid_until = float("inf")
         written = []
@@ -348,10 +349,10 @@ class Writer:
 
 
 class _Offsets(dict[int, int]):
-    """The zone's offset from UTC in seconds, by quarter of an hour: zones change at none other.
+    """The zone's offset from UTC in seconds, by quarter of an hour: zones change only between two.
 
-    The quarters are of instants, or, with `of_wall`, of wall seconds. In the hour that the clocks
-    repeat, a wall second means the first of its two instants, always.
+    The quarters are of instants or, with `of_wall`, of wall seconds. In an hour that the clocks
+    repeat, a wall second always means the first of its two instants.
     """
 
     def __init__(self, zone: ZoneInfo, *, of_wall: bool = False) -> None:
@@ -368,7 +369,7 @@ class _Offsets(dict[int, int]):
 
 
 def _instants(making: Making, until: int, dice: random.Random) -> list[int]:
-    """Return when the SMS were or will be sent: instants before `until` or, then, `ahead`."""
+    """Return the instants at which the SMS were sent, or will be, up to `ahead` days later."""
     since = until - making.days * DAY
     until += making.ahead * DAY
     chance = dice.random
@@ -405,10 +406,10 @@ def _clients(numbers: frozenset[str]) -> set[int]:
 
 
 def _mixed(selection: Selection, start: int, stop: int) -> list[int | Added]:
-    """Return added rows, the last one first, then made ones by shuffled blocks.
+    """Return added rows, the last one first, then made ones in shuffled blocks.
 
-    Blocks are of the account's SMS, so that a page is found without those before, and an SMS that
-    goes only moves those after it.
+    A block is of the account's SMS, not of the selection's, so that a page is found without those
+    before it, and a deleted SMS only moves those after it.
     """
     added, made = selection.added, selection.made
     rows: list[int | Added] = list(sorted(added, key=lambda row: -row.serial)[start:stop])

@@ -1,4 +1,4 @@
-"""The method over HTTP, the page that shows the account, and the control calls."""
+"""The method over HTTP, the web page that shows the account, and the control calls."""
 
 import asyncio
 import gzip
@@ -64,16 +64,16 @@ IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
 
 @dataclass(frozen=True)
 class Options:
-    """How the sandbox behaves. The defaults are as the method's page says."""
+    """How the sandbox behaves. The defaults are what Calltouch's documentation says."""
 
     url: str = "documented"  # a key of PATHS
     page_size: int = 10_000
     rate: int = 5  # calls in any second from one address; 0: no limit
-    retry_after: int | None = None  # seconds, told to the calls over that rate; None: not told
-    points: int | None = None  # of the day; None: no limit
+    retry_after: int | None = None  # seconds, for the calls over that rate; None: no such header
+    points: int | None = None  # for the day; None: no limit
     latency: float = 0.0  # seconds
-    jitter: float = 0.0  # by which part of itself the latency varies
-    longest_days: int | None = None  # of a range that is answered, others get 504; None: any is
+    jitter: float = 0.0  # by what share of itself the latency varies
+    longest_days: int | None = None  # a longer range gets 504; None: no range is too long
     too_long_seconds: float = 0.0
     order: str = "mixed"
     arriving: bool = False
@@ -99,7 +99,7 @@ DATE_FORMATS = {
     "mm/dd/yyyy": "%m/%d/%Y",
 }
 MIXED_FORMATS = 3  # of them, the first ones
-# The range that is looked at, of one that is asked for.
+# From the range that is asked for, the range that is searched.
 ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
     "included": lambda since, until: (since, until),
     "from-excluded": lambda since, until: (since + 1, until),
@@ -111,7 +111,7 @@ ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
 
 @dataclass
 class Stats:
-    """What came of the calls since the start or the last reset."""
+    """What happened to the calls since the start or the last reset."""
 
     served: int = 0
     limited: int = 0
@@ -125,14 +125,14 @@ class Stats:
 
 
 class Limiter:
-    """Lets in at most `rate` calls of one address in any second, by their time of arrival."""
+    """Lets in at most `rate` calls from one address in any second, by their time of arrival."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.arrivals: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def lets_in(self, address: str) -> bool:
-        """Tell whether a call that arrives now is let in; only then it counts."""
+        """Tell whether a call that arrives now is let in; calls that are not do not count."""
         if self.rate == 0:
             return True
         arrivals, now = self.arrivals[address], time.monotonic()
@@ -145,7 +145,7 @@ class Limiter:
 
 
 class PageCache:
-    """Pages as they went out, until a status changes: the least used go when there are too many."""
+    """Written pages, valid until a status changes; the least recently used make room for others."""
 
     def __init__(self, limit: int = CACHED_BYTES) -> None:
         self.limit = limit
@@ -153,7 +153,7 @@ class PageCache:
         self.pages: OrderedDict[object, tuple[bytes, float]] = OrderedDict()
 
     def get(self, key: object, now: float) -> bytes | None:
-        """Return the page, if it is there and its statuses are still so."""
+        """Return the page if it is cached and its statuses still hold."""
         page, valid_until = self.pages.get(key, (None, 0.0))
         if page is None or now >= valid_until:
             return None
@@ -190,7 +190,8 @@ class Calltouch:
         self.limiter = Limiter(options.rate)
         self.stats = Stats()
         self.cache = PageCache()
-        # One selection is asked for page by page. `changes` is in the key: it is a new one then.
+        # The pages of one selection are asked for one by one. `changes` is part of the key, since a
+        # change of the account makes it another selection.
         self.select = lru_cache(8)(self._select)
 
     def app(self) -> Starlette:
@@ -211,14 +212,14 @@ class Calltouch:
         )
 
     async def method(self, request: Request) -> Response:
-        """Answer a call of the method, and note when it came and what it got."""
+        """Answer a call of the method; note when it came and which status it got."""
         stats, came = self.stats, time.monotonic()
         response = await self.attended(request)
         stats.calls.append((round(came - stats.begun, 3), response.status_code))
         return response
 
     async def attended(self, request: Request) -> Response:
-        """Answer a call: by the rate limit, by a fault, or as the page says."""
+        """Answer a call: with 429 over the rate limit, by a fault, or as documented."""
         if not self.limiter.lets_in(request.client.host if request.client else ""):
             self.stats.limited += 1
             response = faults.status_page(429, faults.STATUSES["429"])
@@ -252,7 +253,7 @@ class Calltouch:
     async def answer(
         self, request: Request, raw: bytes, twist: faults.Twist | None = None
     ) -> Response:
-        """Answer as the page says, or for a fault, with its twist; only the first is counted."""
+        """Answer as documented or, for a fault, with its twist; the latter is not counted here."""
         counted = twist is None
         try:
             self.authorize(request)
@@ -274,7 +275,7 @@ class Calltouch:
         return Response(body, headers=headers, media_type="application/json")
 
     def refusal(self, refused: RefusedError) -> Response:
-        """Answer a refused call, as the page says or as the reading does."""
+        """Answer a refused call, as documented or as the reading says."""
         status = self.reading.statuses[refused.reason]
         form = self.reading.forms.get(refused.reason)
         if form == "html":
@@ -283,14 +284,14 @@ class Calltouch:
         return Response(body, status, media_type="application/json")
 
     def authorize(self, request: Request) -> None:
-        """Refuse a call that may not be made."""
+        """Refuse a call without a valid token, the right or the points."""
         token, site = request.headers.get("Access-Token"), request.headers.get("SiteId")
         if (token, site) != (TOKEN, SITE_ID):
             raise RefusedError("token" if token != TOKEN else "site", invalid_credentials())
         if self.options.no_right:
             raise RefusedError("right", message(NO_RIGHT.format(party_name=PARTY_NAME)))
         if self.options.points is not None and self.stats.points + COST > self.options.points:
-            # The page says that there is a daily number of points, not how its end is answered.
+            # The documentation says that points are limited, not how the API answers without any.
             raise RefusedError("points", message(OUT_OF_POINTS))
 
     def page_body(self, question: Question, twist: faults.Twist, *, gzipped: bool) -> bytes:
@@ -318,7 +319,7 @@ class Calltouch:
     def written_page(
         self, question: Question, twist: faults.Twist, day_format: str
     ) -> tuple[bytes, float]:
-        """Write a page; return it with the instant until which it stays so."""
+        """Write a page; return it with the instant until which it holds."""
         selection, size = self._current(question), twist.size or self.options.page_size
         page, last = question.page, max(1, -(-selection.total // size))
         if self.options.ignore_page:
@@ -354,7 +355,7 @@ class Calltouch:
         return self.account.select(since, until, numbers)
 
     def add_late_rows(self, raw: bytes, count: int) -> None:
-        """Add SMS inside the range that a body asks for, to a number that it asks for."""
+        """Add SMS inside the requested range, to a requested phone number."""
         try:
             question = self.question(raw)
         except RefusedError:
@@ -376,7 +377,7 @@ class Calltouch:
         }
 
     def delete_rows(self, raw: bytes, count: int) -> None:
-        """Delete SMS, evenly by time, of those that a body asks for."""
+        """Delete some of the requested SMS, spread evenly over time."""
         try:
             question = self.question(raw)
         except RefusedError:
@@ -422,7 +423,7 @@ class Calltouch:
         return HTMLResponse(home_page(facts, counts, json.dumps(self.config(url), indent=2)))
 
     async def get_stats(self, request: Request) -> Response:
-        """Return the numbers, the last bodies, read where they are JSON, and the last calls."""
+        """Return the counts, the last bodies (parsed if they are JSON) and the last calls."""
         stats = asdict(self.stats)
         del stats["begun"]
         stats["bodies"] = [_read(body) for body in self.stats.bodies]
@@ -430,7 +431,7 @@ class Calltouch:
         return JSONResponse(stats)
 
     async def reset_stats(self, request: Request) -> Response:
-        """Set all numbers back."""
+        """Set all counts back to 0."""
         self.stats = Stats()
         return JSONResponse({})
 
@@ -444,7 +445,7 @@ class Calltouch:
         return JSONResponse({"offset_seconds": self.clock.offset})
 
     async def set_faults(self, request: Request) -> Response:
-        """Replace the plan."""
+        """Replace the plan of faults."""
         try:
             self.plan = faults.read_plan(_read(await request.body()))
         except ValueError as error:
@@ -473,7 +474,7 @@ class Calltouch:
         return JSONResponse({"added": len(rows)})
 
     async def delete_sms(self, request: Request) -> Response:
-        """Delete an SMS for each row that is given, by its number, second and text."""
+        """For each given row delete one SMS with its phone number, second and text."""
         given = _read(await request.body())
         if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
             return _wrong("the body is a list of objects")

@@ -1,10 +1,11 @@
-"""Faults: answers, or none, that a client of Calltouch may meet, on the calls that a plan names.
+"""Faults: what can go wrong with an answer, on the calls that a plan names.
 
-A plan is a list of rules; the first that fits a call is taken. Calls are counted from 1 since the
-plan was set, those that the rate limit let in. A rule says what by ``"kind"``, one of `KINDS`,
-whose docstrings tell how each looks on the wire, and when by one of ``"at": n`` (the n-th call),
-``"every": n``, ``"from": n`` (the n-th and all after) and ``"after": seconds`` since the plan was
-set, which with ``"for": seconds`` ends so much later. With ``"times": m`` it takes m calls at most.
+A plan is a list of rules; the first that fits a call applies. Calls are counted from 1 since the
+plan was set, but only those that the rate limit let in. A rule says what happens by ``"kind"``, one
+of `KINDS`, each explained in its docstring, and to which calls by one of ``"at": n`` (the n-th),
+``"every": n`` (each n-th), ``"from": n`` (the n-th and all later ones) and ``"after": seconds``
+(those that come so long after the plan was set, with ``"for": seconds`` only for that long). With
+``"times": m`` it applies to m calls at most.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ STATUSES = {
 
 @dataclass
 class Rule:
-    """One rule of a plan: what happens, at which calls."""
+    """One rule of a plan: what happens, and to which calls."""
 
     kind: str
     at: int | None = None
@@ -50,7 +51,7 @@ class Rule:
     taken: int = 0
 
     def fits(self, call: int, seconds: float) -> bool:
-        """Tell whether this rule takes the call that comes so many seconds after the plan."""
+        """Tell whether the rule applies to this call, which came so many seconds after the plan."""
         if self.times is not None and self.taken >= self.times:
             return False
         if self.after is not None:
@@ -62,14 +63,14 @@ class Rule:
 
 @dataclass
 class Plan:
-    """The rules, and how many calls there have been since they were set."""
+    """The rules, and how many calls have come since they were set."""
 
     rules: list[Rule] = field(default_factory=list)
     calls: int = 0
     begun: float = field(default_factory=time.monotonic)
 
     def next(self) -> Rule | None:
-        """Count a call and return the rule that takes it."""
+        """Count a call and return the rule that applies to it."""
         self.calls += 1
         seconds = time.monotonic() - self.begun
         for rule in self.rules:
@@ -83,7 +84,7 @@ def read_plan(plan: object) -> Plan:
     """Read a plan from JSON.
 
     Raises:
-        ValueError: it is no plan; the message says why.
+        ValueError: it is not a plan; the message says why.
     """
     if not isinstance(plan, list):
         raise ValueError("a plan is a list of rules")  # noqa: TRY004 - JSON of a caller
@@ -114,20 +115,20 @@ def _read_rule(given: object) -> Rule:
 
 @dataclass(frozen=True)
 class Twist:
-    """What is wrong with an otherwise right page."""
+    """What is wrong with an otherwise correct page."""
 
-    less: int = 0  # SMS left out, the total unchanged
-    off: int = 0  # what the total is told too high by
+    less: int = 0  # how many SMS are left out, with the total unchanged
+    off: int = 0  # by how much the reported total is too high
     size: int | None = None  # SMS on a page
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One call that a rule takes, and what may be done with it."""
+    """One call that a rule applies to, and what the rule can do."""
 
     rule: Rule
     wire: Wire
-    right: Callable[[Twist], Awaitable[Response]]  # the right answer, but for the twist
+    right: Callable[[Twist], Awaitable[Response]]  # the correct answer, but for the twist
     add_rows: Callable[[int], None]
     delete_rows: Callable[[int], None]
 
@@ -136,7 +137,7 @@ class Fault:
         return await KINDS[self.rule.kind](self)
 
     def json(self, body: object) -> Response:
-        """Answer a body with 200."""
+        """Answer with this body and 200."""
         return Response(self.wire.encode(body), media_type="application/json")
 
     async def status(self) -> Response:
@@ -162,20 +163,20 @@ class Fault:
         return Cut(right.body, right.status_code, media_type="application/json")
 
     async def half_json(self) -> Response:
-        """`half-json`: half of the right body, with its own length."""
+        """`half-json`: half of the correct body, complete by its Content-Length."""
         right = await self.right(Twist())
         half = bytes(right.body)[: len(right.body) // 2]
         return Response(half, right.status_code, media_type="application/json")
 
     async def damaged(self) -> Response:
-        """`damaged`: the right body with a few bytes in its middle that make it no JSON."""
+        """`damaged`: the correct body, broken as JSON by a few bytes in its middle."""
         right = await self.right(Twist())
         body, middle = bytes(right.body), len(right.body) // 2
         damaged = body[:middle] + b'",,"' + body[middle + 4 :]
         return Response(damaged, right.status_code, media_type="application/json")
 
     async def drip(self) -> Response:
-        """`drip`: 200, then a blank every `seconds` (1), for ever."""
+        """`drip`: 200, then a space every `seconds` (1), forever."""
         seconds = 1 if self.rule.seconds is None else self.rule.seconds
 
         async def blanks() -> AsyncIterator[bytes]:
@@ -190,7 +191,7 @@ class Fault:
         return status_page(403, "Forbidden")
 
     async def page_under_status(self) -> Response:
-        """`page-under-status`: the right answer under the HTTP status `status` (500)."""
+        """`page-under-status`: the correct answer with the HTTP status `status` (500)."""
         right = await self.right(Twist())
         right.status_code = self.rule.status
         return right
@@ -216,42 +217,42 @@ class Fault:
         return self.json(invalid_credentials())
 
     async def unknown_json(self) -> Response:
-        """`unknown-json`: 200 with JSON of another shape."""
+        """`unknown-json`: 200 with JSON that matches no documented answer."""
         return self.json({"result": "ok", "items": [1, 2]})
 
     async def other_words(self) -> Response:
-        """`other-words`: 200 with a message of the documented form, in words it does not list."""
+        """`other-words`: 200 with a message of the documented form, but not a documented text."""
         return self.json(message("Отчет формируется, повторите запрос позже"))
 
     async def short_page(self) -> Response:
-        """`short-page`: the right page less `rows` (3; 10000 empties it), the total unchanged."""
+        """`short-page`: the correct page less `rows` SMS (3; 10000 empties it), total unchanged."""
         return await self.right(Twist(less=self.rule.rows))
 
     async def wrong_total(self) -> Response:
-        """`wrong-total`: the right page, its total too high by `rows` (3); may be negative."""
+        """`wrong-total`: the correct page, its total too high by `rows` (3); may be negative."""
         return await self.right(Twist(off=self.rule.rows))
 
     async def page_size(self) -> Response:
-        """`page-size`: the right answer of a service whose pages hold `rows` SMS."""
+        """`page-size`: the correct answer of a service whose pages hold `rows` SMS."""
         return await self.right(Twist(size=self.rule.rows))
 
     async def gone_rows(self) -> Response:
-        """`gone-rows`: `rows` (3) SMS of the asked range are deleted, then the right answer."""
+        """`gone-rows`: `rows` (3) requested SMS are deleted, then the correct answer."""
         self.delete_rows(self.rule.rows)
         return await self.right(Twist())
 
     async def late_rows(self) -> Response:
-        """`late-rows`: `rows` (3) new SMS appear in the asked range, then the right answer."""
+        """`late-rows`: `rows` (3) SMS appear in the requested range, then the correct answer."""
         self.add_rows(self.rule.rows)
         return await self.right(Twist())
 
     async def slow(self) -> Response:
-        """`slow`: the right answer after `seconds` (3)."""
+        """`slow`: the correct answer after `seconds` (3)."""
         await asyncio.sleep(3 if self.rule.seconds is None else self.rule.seconds)
         return await self.right(Twist())
 
     async def silent(self) -> Response:
-        """`silent`: no answer, until the client leaves."""
+        """`silent`: no answer until the client disconnects."""
         return Hanging(status_code=0)
 
     async def redirect(self) -> Response:
@@ -294,14 +295,14 @@ _SIGNED = ("rows", "wrong-total")
 
 
 def status_page(status: int, phrase: str) -> Response:
-    """Return the small page that a web server in front of the method answers with."""
+    """Return the small HTML page with which a web server in front of the method answers."""
     title = f"{status} {phrase}"
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return HTMLResponse(page, status_code=status)
 
 
 class Hanging(Response):
-    """No answer: waits until the client leaves, and gives the connection up at shutdown."""
+    """No answer: waits until the client disconnects, and closes the connection at shutdown."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as an ASGI application."""
@@ -325,7 +326,7 @@ class Reset(Response):
 
 
 class Cut(Response):
-    """Half of the body, and the connection closed in an orderly way."""
+    """Half of the body, then the connection is closed normally."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as an ASGI application."""

@@ -1,4 +1,4 @@
-"""The page a person sees at the sandbox's address."""
+"""The web page at the sandbox's address."""
 
 from collections.abc import Mapping
 from html import escape
@@ -22,7 +22,7 @@ _PAGE = Template("""<!DOCTYPE html>
 </style>
 <h1>Calltouch sandbox</h1>
 <p>A Calltouch to run on your own machine: its method for the statistics of SMS sent to a client
-base, as Calltouch's page documents it. All SMS and numbers here are made up.</p>
+base, as Calltouch documents it. All SMS and phone numbers here are made up.</p>
 <table>$facts</table>
 <h2>config.json <button id="copy">Copy</button></h2>
 <pre id="config">$config</pre>

@@ -18,7 +18,7 @@ _TIMEOUT = 60  # seconds
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A sandbox that runs: the method's full URL, what it asks for, and the control calls."""
+    """A running sandbox: the method's full URL, its credentials, and the control calls."""
 
     url: str
     token: str
@@ -44,15 +44,15 @@ class Sandbox:
         return stats
 
     def reset_stats(self) -> None:
-        """Set the numbers of `stats` back to 0."""
+        """Set the counts of `stats` back to 0."""
         self._control("POST", "reset-stats")
 
     def set_faults(self, plan: Sequence[dict[str, Any]]) -> None:
-        """Replace the plan of faults; `[]` ends them. The count of calls begins again."""
+        """Replace the plan of faults; `[]` ends them. Calls are counted from 1 again."""
         self._control("POST", "faults", plan)
 
     def forward_clock(self, seconds: float) -> None:
-        """Let the account be as if that much time had passed."""
+        """Move the account's clock ahead, as if that much time had passed."""
         self._control("POST", "clock", {"forward_seconds": seconds})
 
     def sms(self) -> list[dict[str, Any]]:
@@ -61,11 +61,11 @@ class Sandbox:
         return [json.loads(line) for line in lines if line]
 
     def add_sms(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Add rows that are sent just as given."""
+        """Add rows, which are served exactly as given."""
         self._control("POST", "sms", rows)
 
     def delete_sms(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Delete an SMS for each row, by its number, second and text."""
+        """For each row delete one SMS with its phone number, second and text."""
         self._control("DELETE", "sms", rows)
 
     def _control(self, verb: str, name: str, body: object = None) -> requests.Response:
@@ -79,7 +79,7 @@ class Sandbox:
 @contextmanager
 def running(*args: str) -> Iterator[Sandbox]:
     """Run `python -m sandbox` with these options on a free port."""
-    # A port among the options comes later, and so prevails.
+    # A port among the options comes later, so it overrides this one.
     command = [sys.executable, "-m", "sandbox", "--port", "0", *args]
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:

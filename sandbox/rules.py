@@ -1,8 +1,8 @@
 """What the method refuses, and in which words.
 
-The bodies and most messages are the page's. Where it has none, the message is Symfony's Russian
-one, since the page's own are. The page gives no HTTP status but 429; those here are usual ones. A
-`Reading` says what is done otherwise.
+The bodies and most messages are those of Calltouch's documentation, here called the page. Its
+messages are Symfony's, in Russian, so where it gives none, Symfony's is used. The only HTTP status
+it gives is 429; the others here are the usual ones. A `Reading` says what differs from all this.
 """
 
 import re
@@ -94,7 +94,7 @@ REFUSALS = ("dots", "masks")
 
 
 class RefusedError(Exception):
-    """A call that the method refuses: why, by a key of `STATUSES`, and the body."""
+    """A refused call: the reason, a key of `STATUSES`, and the body of the answer."""
 
     def __init__(self, reason: str, body: object) -> None:
         super().__init__(reason)
@@ -104,7 +104,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the service takes what the page leaves open, or says it does not take."""
+    """How the service differs from the page, or does what the page leaves open."""
 
     allow: Sequence[str] = ()  # of ALLOWANCES
     refuse: Sequence[str] = ()  # of REFUSALS
@@ -114,7 +114,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Question:
-    """A valid body: wall seconds, the numbers' last ten digits, and the page from 1."""
+    """A valid body: wall seconds, the phone numbers' last ten digits, and the page, from 1."""
 
     since: int
     until: int
@@ -123,10 +123,10 @@ class Question:
 
 
 def read_question(raw: bytes, today: int, reading: Reading) -> Question:
-    """Read a body, `today` being the day in the account's zone, in days since 1970.
+    """Read a body; `today` is the day in the account's zone, in days since 1970.
 
     Raises:
-        RefusedError: the body is not as the page says; it names every violation.
+        RefusedError: the body breaks the page's rules; it names every violation.
     """
     try:
         body = orjson.loads(raw)
@@ -165,7 +165,7 @@ def check_page(page: int, last: int) -> None:
 
 
 def _day_first(value: object, reading: Reading) -> object:
-    """Return a date as `wall_seconds` takes it; what the reading refuses becomes no date."""
+    """Return a date as `wall_seconds` reads it; one that the reading refuses becomes unreadable."""
     if not isinstance(value, str):
         return value
     if "dots" in reading.refuse and "." in value:

@@ -1,8 +1,8 @@
-"""What the made SMS say, and the statuses they come to: Calltouch's own Russian words."""
+"""The texts of the made-up SMS, and the statuses they get, in Calltouch's own Russian words."""
 
 import random
 
-# An SMS's text is its template's pieces joined by its four digits, so one piece means no digits.
+# A text is its template's pieces joined by four digits, so a single piece has no digits.
 TEMPLATES = (
     ("Ваш код авторизации: ", ""),
     ("Код подтверждения ", ". Никому его не сообщайте."),
@@ -57,13 +57,13 @@ _WORDS = [
 
 
 def long_templates(length: int) -> tuple[tuple[str, str], ...]:
-    """Return as many templates for texts of that many letters, the four digits among them."""
+    """Return as many templates, for texts of that many letters, the four digits included."""
     dice = random.Random(length)
     texts = (" ".join(dice.choices(_WORDS, k=length)).capitalize() for _ in TEMPLATES)
     return tuple((text[: max(0, length - 5)] + " ", "") for text in texts)
 
 
-# smsStatus with its smsStatusDetail, in the course of an SMS's life.
+# smsStatus with its smsStatusDetail, in the order in which an SMS gets them.
 QUEUED = ("waiting", "Ожидает отправки")
 UNANSWERED = ("waiting", "Статус еще не получен")
 PASSED_ON = ("sent", "Передано оператору")

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-# An escaped backslash is matched to be skipped: what follows it is no escape.
+# An escaped backslash is matched only to be skipped: what follows it is not an escape.
 _ESCAPES = re.compile(r"\\[\\nr]")
 _RAW = {"\\\\": "\\\\", "\\n": "\n", "\\r": "\r"}
 

@@ -1,6 +1,6 @@
-"""What an answer means: take it, try again later, read less at once, or stop and say why.
+"""What an answer means: accept it, retry, ask for a shorter range, or stop and say why.
 
-The CDK's HTTP client asks here, in the thread of each request, after each try of it.
+The CDK's HTTP client calls this after each try of a request, in the request's own thread.
 """
 
 import json
@@ -27,47 +27,40 @@ from requests import exceptions
 
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import config_error, system_error, transient_error
-from source_calltouch_sms.pace import Pace, retry_after
+from source_calltouch_sms.pace import LIMITED, PATIENCE_SECONDS, Pace, retry_after
 
 logger = logging.getLogger("airbyte.calltouch")
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 120
-PATIENCE_SECONDS: Final = 600
-"""For how long one request is tried before it has failed for good."""
 CHECK_PATIENCE_SECONDS: Final = 10
-"""The same for `check`, in front of which a person sits."""
+"""The same for `check`, for which a person is waiting."""
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30
 WAIT_GROWTH: Final = 1.5
 NO_WAIT_SECONDS: Final = 0.001
-"""After a 429: the gate does the waiting. Not 0, for which the CDK would take a wait of its own."""
+"""After a 429 the gate does the waiting. Not 0, which the CDK would replace by its own wait."""
 
 TRIES_AT_LENGTH: Final = 3
-"""After how many failures a range is taken as one that Calltouch cannot answer at once."""
+"""After how many failures a range counts as too long for Calltouch to answer."""
 SHORTEST_SPLIT: Final = timedelta(days=1)
 
 LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
 REPORT: Final = "Please report this to the connector's developers."
-LIMITED: Final = (
-    f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
-    "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
-    "for tomorrow."
-)
 UNLIMITED: Final = 10**9
-"""Neither the CDK's number of tries nor its time, which goes by the wall clock, is to end them."""
+"""Retries end by `patience` alone, not by the CDK's count or its time on the wall clock."""
 
 ADVICE: Final = {
     "phoneNumbers": "Check the setting Phone numbers (phone_numbers).",
     "date": "Check the settings Start date (start_date), End date (end_date) and Time zone "
-    "(timezone): if this zone is ahead of the account's, or this machine's clock is ahead, the "
+    "(timezone): if this zone is ahead of the project's, or this machine's clock is ahead, the "
     "request asks for a day that has not begun in Calltouch.",
 }
-"""Which settings the fields of a request come from."""
+"""Which settings the fields of a request body come from."""
 
 _NUMBER: Final = re.compile(r"\+?\d(\D{0,9}\d){9,}")
-"""What `spec.json` takes for a phone number."""
+"""What counts as a phone number in `spec.json`."""
 _SYSTEM_WORDS: Final = re.compile(r"(?:Errno\s\d+\]\s|Error\(\d+,\s')([\w\s]+)")
 """In the text of a `requests` exception, what the operating system or OpenSSL said."""
 
@@ -77,11 +70,11 @@ class RefusedError(AirbyteTracedException):
 
 
 class PassingError(Exception):
-    """A failure that time may mend: its reason, as the beginning of a sentence."""
+    """A failure that may pass: its reason, as the beginning of a sentence."""
 
 
 class RangeTooLongError(PassingError):
-    """One that a request for a shorter range might not have met."""
+    """One that a request for a shorter range might avoid."""
 
 
 Failure = PassingError | AirbyteTracedException
@@ -99,12 +92,12 @@ class CalltouchErrorHandler(ErrorHandler):
         self._decoding = threading.Lock()
 
     def interpret_response(self, response: requests.Response | Exception | None) -> ErrorResolution:
-        """Let a page pass, have what time may mend tried again, or have less asked for at once.
+        """Accept a page, retry what may pass, or have the window split.
 
         The CDK's FAIL is not used, as it logs bodies, which hold numbers and texts.
 
         Raises:
-            AirbyteTracedException: what trying again does not mend, or has not mended.
+            AirbyteTracedException: retrying would not help, or has not helped.
         """
         try:
             self._check(response)
@@ -137,15 +130,15 @@ class CalltouchErrorHandler(ErrorHandler):
             times = "once" if tries == 1 else f"{tries} times"
             advice = LIMITED if limited else LATER
             raise transient_error(f"{failure}. Tried {times} within {seconds:.0f} s. {advice}")
-        if not limited:  # of a 429 the pace tells, now and then
+        if not limited:  # `Pace` logs a 429, at most every 15 seconds
             logger.warning("%s. Trying again.", failure)
         return ErrorResolution(ResponseAction.RETRY, FailureType.transient_error, str(failure))
 
 
 class CalltouchBackoffStrategy(BackoffStrategy):
-    """The CDK's hook for waits: as Calltouch told, else from under half a second to 30.
+    """The CDK's hook for waits: `Retry-After`, else growing from under half a second to 30.
 
-    The CDK adds a second to each.
+    The CDK adds one second to each.
     """
 
     def backoff_time(
@@ -162,13 +155,13 @@ class CalltouchBackoffStrategy(BackoffStrategy):
 
 
 def explain(body: api.ErrorBody, response: requests.Response) -> AirbyteTracedException:
-    """Return the error for a body that is no page, where it is too late to try again."""
+    """Return the error for a body that is not a page, when it is too late to retry."""
     failure = _failure(body, response)
     return transient_error(f"{failure}. {LATER}") if isinstance(failure, PassingError) else failure
 
 
 def _failure(body: api.ErrorBody, response: requests.Response) -> Failure:
-    """Say what a body means that is no page: what the user can fix, alike under every status."""
+    """Return the error for a body that is not a page; what the user can fix, under any status."""
     said = _quote(str(body))
     if _is_limited(response):
         return PassingError(f"Calltouch allows no more API requests for now (HTTP 429){said}")
@@ -235,7 +228,7 @@ def _failure_by_status(body: api.ErrorBody, response: requests.Response, said: s
 
 
 def _no_answer(error: Exception | None) -> Failure:
-    """Say in words why a request got no answer."""
+    """Return the error for a request without an answer."""
     host = _host(getattr(getattr(error, "request", None), "url", "")) or "Calltouch"
     match error:
         case exceptions.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -263,7 +256,7 @@ def _no_answer(error: Exception | None) -> Failure:
 
 
 def _quote(words: str) -> str:
-    """Return Calltouch's words for the end of a sentence, or nothing where there are none."""
+    """Return Calltouch's words, quoted, for the end of a sentence; empty if there are none."""
     words = _NUMBER.sub("…", words).strip().removesuffix(".")
     return f": «{words[:500]}»" if words else ""
 
@@ -284,7 +277,7 @@ def _told_wait(response: object) -> float:
 
 
 def _asks_for_days(answer: Any) -> bool:
-    """Tell whether the range that was asked for is long enough to ask for less."""
+    """Tell whether the range that was asked for is long enough to be split."""
     body = json.loads(answer.request.body)
     start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
     return end - start >= SHORTEST_SPLIT

@@ -15,7 +15,7 @@ URL: Final = "https://api.calltouch.ru/lead-service/v1/api/sms-to-clients/result
 URL_UNDER_ACCESS: Final = (
     "https://api.calltouch.ru/lead-service/v1/api/calltouch-leads/sms-to-clients/result"
 )
-"""What the page names where it speaks of access and cost; of calls, it names `URL`."""
+"""The URL in the documentation's sections on access and cost; its section on requests has `URL`."""
 
 CALLS_PER_SECOND: Final = 5
 POINTS_PER_CALL: Final = 2
@@ -33,14 +33,14 @@ _NAME: Final = re.compile(r"[a-z_]\w{0,39}", re.ASCII | re.IGNORECASE)
 
 
 class Page(NamedTuple):
-    """One page: `totalCountSms` of the whole selection, and the page's SMS."""
+    """One page: `totalCountSms`, which counts the whole selection, and the page's SMS."""
 
     total: int
     rows: list[dict[str, Any]]
 
 
 class ErrorBody(Exception):  # noqa: N818 - its kinds are named as the page names them
-    """A body that is not a page. Its text is Calltouch's own, where it gave any."""
+    """A body that is not a page. Its text is Calltouch's own, if it sent any."""
 
 
 class InvalidCredentials(ErrorBody):
@@ -68,15 +68,15 @@ class ApiError(ErrorBody):
 
 
 class OtherMessage(ErrorBody):
-    """A message of the documented form, with words that the page does not list."""
+    """A message of the documented form, but not one that the documentation lists."""
 
 
 class NotJson(ErrorBody):
-    """No JSON document: cut off, HTML, or nothing."""
+    """Not JSON: cut off, HTML, or nothing."""
 
 
 class Undocumented(ErrorBody):
-    """JSON that fits nothing on the page. Its text is made of keys and types, never of values."""
+    """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
@@ -95,7 +95,7 @@ def read_wire_time(text: str) -> datetime:
     """Read a wall time in any documented format: `-` or `.` between the parts, a space after them.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is in none of them.
     """
     parts = _TIME.fullmatch(text)
     if not parts:
@@ -112,9 +112,9 @@ def seems_page(body: bytes) -> bool:
 
 
 def seen_pages(body: bytes, most: int) -> int:
-    """Tell without decoding how many pages the selection of a first page has.
+    """Tell from a first page, without decoding it, how many pages the selection has.
 
-    It is 0 where there are more than `most` SMS, and 1 where the body does not tell.
+    0 if it has more than `most` SMS, and 1 if the body does not say.
     """
     found = _TOTAL.search(body[:LARGE]) or _TOTAL.search(body[-LARGE:])
     total, rows = int(found[1]) if found else 0, body.count(b'"dateSent"')
@@ -145,8 +145,8 @@ def _decode(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError:
         pass
-    # What orjson refuses and the service may send: line breaks unescaped inside strings (as in the
-    # page's own example), half of a surrogate pair, bytes that are no UTF-8.
+    # What orjson refuses and the service may send: unescaped line breaks in strings (as in the
+    # documentation's own example), half a surrogate pair, bytes that are not UTF-8.
     try:
         document = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
         if b"\\ud" in body.lower():

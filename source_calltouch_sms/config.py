@@ -21,21 +21,23 @@ from source_calltouch_sms.records import wall_time
 SPEC: Final[dict[str, Any]] = json.loads(pkgutil.get_data(__package__, "spec.json") or b"{}")
 SCHEMA: Final[dict[str, Any]] = SPEC["connectionSpecification"]
 LEGAL_TOKEN: Final = r"[!#-&(-\[\]-~]+"  # noqa: S105 - its pattern
-"""What a header takes and a log does not escape: so the CDK finds the token and masks it."""
+"""Characters valid in a header and unescaped in JSON logs, so that the CDK can mask the token."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of `spec.json`, as the stream needs them."""
+    """The settings of `spec.json`, in the types that the stream needs."""
 
     access_token: str = field(repr=False)
     site_id: str
     start: datetime
-    """00:00:00 of the start date: a naive wall time, as all that the API deals in."""
+    """00:00:00 of the start date: a naive wall time, like all times of the API."""
     end: datetime | None
     """23:59:59 of the end date; None for now."""
     zone: pendulum.Timezone
     lookback: timedelta
+    lookback_interval: timedelta
+    """How long the last days are not read again after they were; 0: every sync reads them."""
     phone_numbers: tuple[str, ...] = field(repr=False)
     require_complete_windows: bool
     api_url: str
@@ -47,8 +49,8 @@ class Config:
         Raises:
             AirbyteTracedException: a `config_error` that names the setting and its fault.
         """
-        # As Airbyte's form does: blanks around a text are trimmed, and what was emptied is unset.
-        # The token stays as it is, since the CDK masks that in logs.
+        # As in Airbyte's form, spaces around a text are trimmed, and an emptied setting is unset.
+        # The token stays as it is, since that is what the CDK masks in logs.
         values: dict[str, Any] = {
             name: value.strip() if isinstance(value, str) and name != "access_token" else value
             for name, value in settings.items()
@@ -85,6 +87,7 @@ class Config:
             end=datetime.combine(end, time(23, 59, 59)) if end else None,
             zone=zone,
             lookback=timedelta(days=values["lookback_window_days"]),
+            lookback_interval=timedelta(hours=values["lookback_interval_hours"]),
             phone_numbers=tuple(values.get("phone_numbers", ())),
             require_complete_windows=values["require_complete_windows"],
             api_url=values["api_url"],
@@ -96,7 +99,7 @@ def _wrong(name: str, fault: str) -> AirbyteTracedException:
 
 
 def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
-    """Say what `spec.json` refuses; never the value, which may be private in whatever setting."""
+    """Say what `spec.json` refuses; never the value, since any setting may hold a private one."""
     instance: Any = error.instance
     rule: Any = error.validator_value
     schema: Any = error.schema
@@ -121,7 +124,7 @@ def _zone(name: str) -> pendulum.Timezone:
 
 
 def _check_url(url: str) -> None:
-    """Refuse what `requests`, or the look-up of the host, would raise for in every call."""
+    """Refuse a URL for which `requests`, or the look-up of its host, would always raise."""
     try:
         prepared = requests.Request("POST", url).prepare().url or ""
         (urlsplit(prepared).hostname or "").encode("idna")

@@ -1,8 +1,12 @@
-"""The state, and the range that a sync reads by it. Pure."""
+"""The saved state, and what a sync reads because of it. No side effects.
+
+`dateSent` is the cursor. `statusesReadAt`, in UTC, is when the latest sync began that read the last
+days again; it is set when that sync is through.
+"""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any, Final, NamedTuple
 
 import pendulum
 from airbyte_cdk.models import SyncMode
@@ -12,45 +16,89 @@ from source_calltouch_sms.errors import config_error
 from source_calltouch_sms.records import overlap_after, wall_time
 from source_calltouch_sms.windows import SECOND, Window
 
+UTC: Final = timezone.utc
+STATUSES_READ_AT: Final = "statusesReadAt"
+EARLY: Final = timedelta(minutes=5)
+"""How much too early a sync may start: schedules are not exact to the second."""
+NEW_SMS_ONLY: Final = timedelta(days=8)
+"""For at most so long syncs read only new SMS: the longest interval, and clocks set back."""
 MAX_BACK_DAYS: Final = 400
 
 
-def range_to_read(
-    config: Config, cursor: datetime | None, now: datetime, sync_mode: SyncMode
-) -> Window | None:
-    """From the start date, or the cursor less the lookback, to now or the end date.
+class Plan(NamedTuple):
+    """What a sync reads, what kind of sync that is, and what its end adds to the state."""
 
-    `cursor` and `now` are wall times. None: there is nothing to read.
+    window: Window
+    kind: str
+    state: Mapping[str, str]
+
+
+def plan_sync(
+    config: Config, state: Mapping[str, Any], now: datetime, sync_mode: SyncMode
+) -> Plan | None:
+    """From the start date, or from where the state says, to now or the end date.
+
+    `now` is an aware moment. None: there is nothing to read.
+
+    Raises:
+        AirbyteTracedException: a `config_error`: a value of the state is not a date and time.
     """
-    start, end = config.start, min(config.end or now, now)
-    if cursor:
-        if cursor > now:
-            return None
-        # A full refresh has a state only in its second attempt, which goes on after the first.
-        back = -SECOND if sync_mode == SyncMode.full_refresh else config.lookback
-        start = max(start, cursor - back - overlap_after(cursor, config.zone))
-    return Window(start, end) if start <= end else None
+    zone, interval, adds = config.zone, config.lookback_interval, dict[str, str]()
+    cursor, read_at = read_cursor(state, zone), _read_moment(state, STATUSES_READ_AT, UTC)
+    start, end = config.start, wall_time(now, zone)
+    if cursor and cursor > end:
+        return None
+    since, back, kind = cursor, timedelta(), "All SMS"
+    if sync_mode == SyncMode.full_refresh:
+        back = -SECOND  # only a second attempt has a state, and continues after it
+    elif cursor and read_at and timedelta() <= now - read_at < interval - EARLY:
+        kind = "New SMS only"
+    else:
+        if cursor:
+            since, kind = _last_days_end(cursor, read_at, zone), "New SMS and status updates"
+        back = config.lookback
+        if interval or STATUSES_READ_AT in state:
+            adds[STATUSES_READ_AT] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if since:
+        start = max(start, since - back - overlap_after(since, zone))
+    end = min(config.end or end, end)
+    return Plan(Window(start, end), kind, adds) if start <= end else None
+
+
+def _last_days_end(cursor: datetime, read_at: datetime | None, zone: pendulum.Timezone) -> datetime:
+    """Return the wall time from which the last days are counted back.
+
+    It is where they last ended, since statuses of what came later have not been read again yet. A
+    cursor further ahead is that of a sync which failed while it read the last days, and goes on.
+    """
+    last = wall_time(read_at, zone) if read_at else cursor
+    return last if last < cursor < last + NEW_SMS_ONLY else cursor
 
 
 def read_cursor(state: Mapping[str, Any], zone: pendulum.Timezone) -> datetime | None:
     """Read a state's `dateSent` as a wall time; one without an offset is taken as the account's.
 
     Raises:
-        AirbyteTracedException: a `config_error`: it is no moment.
+        AirbyteTracedException: a `config_error`: it is not a date and time.
     """
-    value = state.get("dateSent")
+    moment = _read_moment(state, "dateSent", zone)
+    return wall_time(moment, zone) if moment else None
+
+
+def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime | None:
+    value = state.get(name)
     if value is None:
         return None
     try:
         moment = pendulum.parse(value, tz=zone) if isinstance(value, str) else None
         if isinstance(moment, datetime):
-            cursor = wall_time(moment, zone)
-            cursor - timedelta(days=MAX_BACK_DAYS)  # a year 1 would fail later, without its name
-            return cursor
+            for days in (-MAX_BACK_DAYS, MAX_BACK_DAYS):  # a year 1 would fail later, unnamed
+                moment.astimezone(UTC) + timedelta(days=days)
+            return moment
     except (ValueError, OverflowError):
         pass
     raise config_error(
-        f"The saved state cannot be used: its dateSent, {value!r}, is not a valid date and time. "
+        f"The saved state cannot be used: its {name}, {value!r}, is not a valid date and time. "
         "Clear the stream's data in Airbyte (or leave the state out) to read from the start date "
         "again."
     )

@@ -13,6 +13,6 @@ def _error(failure_type: FailureType, message: str) -> AirbyteTracedException:
 config_error = partial(_error, FailureType.config_error)
 """Makes an error that the user can fix."""
 transient_error = partial(_error, FailureType.transient_error)
-"""Makes an error that time mends."""
+"""Makes an error that passes."""
 system_error = partial(_error, FailureType.system_error)
-"""Makes an error of the connector's own."""
+"""Makes an error of the connector itself."""

@@ -1,7 +1,7 @@
-"""How fast to call: the CDK's API budget, one gate for all requests of the process.
+"""How fast to send requests: the CDK's API budget, one gate for all requests of the process.
 
-Every request passes the gate in the thread that makes it, each try again: evenly spaced, a little
-under Calltouch's limit, on the monotonic clock. A 429 slows all of them.
+Every try of a request passes the gate in the thread that makes it. They pass evenly spaced, a
+little below Calltouch's limit, on the monotonic clock. A 429 slows all of them down.
 """
 
 import logging
@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 import requests
 from airbyte_cdk.sources.streams.call_rate import APIBudget
 
 from source_calltouch_sms import api
+from source_calltouch_sms.errors import transient_error
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -24,14 +26,20 @@ FULL_RATE: Final = api.CALLS_PER_SECOND / 1.04
 """Requests a second. Slightly below the limit: network delay can bunch requests together at the
 server."""
 SLOWEST_RATE: Final = 0.5
-"""While there is nothing but 429, enough to see when it ends."""
+"""Even if every answer is a 429: enough to see when that ends."""
 SLOWDOWN: Final = (0.6, 0.75)
-"""What a 429 leaves of the rate, by chance, so that two syncs do not keep in step."""
+"""What a 429 leaves of the rate: random, so that two syncs do not stay in step."""
 RATE_STEP: Final = 0.15
-"""By how much each answer that is no 429 raises the rate."""
+"""By how much each answer that is not a 429 raises the rate."""
 LOG_SECONDS: Final = 15
+PATIENCE_SECONDS: Final = 600
+"""For how long one request is tried before it has failed for good."""
 
-TOO_MANY_REQUESTS: Final = 429
+LIMITED: Final = (
+    f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
+    "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
+    "for tomorrow."
+)
 
 
 class Left(Exception):  # noqa: N818 - no error, and never seen by a user
@@ -41,20 +49,22 @@ class Left(Exception):  # noqa: N818 - no error, and never seen by a user
 class Pace(APIBudget):
     """The CDK's hook for the rate.
 
-    Others may call from the same IP address: the rate falls by a third with each second of 429, and
-    grows with each answer, which shares the limit between all who do the same. Of the requests that
-    wait at the gate, the one that was first made first goes first, for it is needed first.
+    Others may use the same IP address: the rate falls by about a third with each second of 429s,
+    and grows with each other answer, so that all who do the same come to share the limit. Of the
+    requests that wait at the gate, the oldest goes first, since it is needed first.
     """
 
-    # Of the process, which has one IP address, whatever number of streams it reads.
+    # Of the class, since the process has one IP address, however many streams it reads.
     _gate = threading.Condition()
     _rate = FULL_RATE
     _opens_at = 0.0
-    _slowed_at = _told_at = float("-inf")
+    _slowed_at = _logged_at = float("-inf")
 
     def __init__(self) -> None:
         super().__init__(policies=[])
         self.requests = self.limited = 0
+        self.on_wait: Callable[[], None] = lambda: None
+        """Called in a request's own thread when it comes to the gate, for each try again."""
         self.on_pass: Callable[[], None] = lambda: None
         """Called in a request's own thread when it has passed the gate."""
         self.holds_up = False
@@ -62,7 +72,7 @@ class Pace(APIBudget):
         self._left = False
         self._waiting: list[float] = []
         self._here = threading.local()
-        """Of this thread's request: when it first came to the gate, and how often it has passed."""
+        """Of this thread's request: since when it is tried, and how often it has passed."""
 
     @property
     def rate(self) -> float:
@@ -71,13 +81,13 @@ class Pace(APIBudget):
 
     @property
     def closed_seconds(self) -> float:
-        """For how long no request will pass."""
+        """For how many seconds no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
     def tried(self) -> tuple[int, float]:
-        """How often this thread's request was made, and within how many seconds, waits included."""
+        """How often this thread's request was tried, and for how many seconds, waits included."""
         now = time.monotonic()
-        return getattr(self._here, "tries", 1), now - getattr(self._here, "came", now)
+        return getattr(self._here, "tries", 1), now - getattr(self._here, "since", now)
 
     def acquire_call(
         self,
@@ -88,25 +98,31 @@ class Pace(APIBudget):
         """Wait until the request may be made.
 
         Raises:
+            AirbyteTracedException: Calltouch told to wait for longer than a request is tried.
             Left: the reader has left.
         """
         here = self._here
         if getattr(here, "request", None) is not request:
-            here.request, here.came, here.tries = request, time.monotonic(), 0
-        came = here.came
+            here.request, here.since, here.tries = request, time.monotonic(), 0
+        self.on_wait()
         with self._gate:
-            self._waiting.append(came)
+            self._waiting.append(here.since)
             try:
                 while not self._left:
                     seconds = self._opens_at - time.monotonic()
-                    is_next = came == min(self._waiting)
+                    if seconds > PATIENCE_SECONDS:
+                        raise transient_error(
+                            "Calltouch allows no more API requests for now (HTTP 429), and none "
+                            f"within {seconds:.0f} s. {LIMITED}"
+                        )
+                    is_next = here.since == min(self._waiting)
                     if is_next and seconds <= 0:
                         break
                     self._gate.wait(max(seconds, 0) if is_next else None)
                 else:
                     raise Left
             finally:
-                self._waiting.remove(came)
+                self._waiting.remove(here.since)
                 self._gate.notify_all()
             Pace._opens_at = time.monotonic() + 1 / self._rate
             here.tries += 1
@@ -117,7 +133,7 @@ class Pace(APIBudget):
         """Slow down at a 429, else speed up."""
         with self._gate:
             now = time.monotonic()
-            self.holds_up = response.status_code == TOO_MANY_REQUESTS
+            self.holds_up = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if not self.holds_up:
                 Pace._rate = min(self._rate + RATE_STEP, FULL_RATE)
                 return
@@ -128,8 +144,8 @@ class Pace(APIBudget):
                 Pace._rate = max(self._rate * share, SLOWEST_RATE)
             seconds = max(1 / self._rate, retry_after(response.headers) or 0)
             Pace._opens_at = max(self._opens_at, now + seconds)
-            if now - self._told_at > LOG_SECONDS:
-                Pace._told_at = now
+            if now - self._logged_at > LOG_SECONDS:
+                Pace._logged_at = now
                 logger.warning(
                     "Calltouch allows no more API requests for now (HTTP 429). Slowing down: the "
                     "next one goes in %.1f s.",
@@ -144,7 +160,7 @@ class Pace(APIBudget):
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After` tells, as a number or a date; None if it does not."""
+    """Return `Retry-After` in seconds, whether it is a number or a date; None if it is neither."""
     told = headers.get("Retry-After", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])

@@ -1,4 +1,4 @@
-"""A row of the API made a record: its time gets the account's zone, the SMS gets a key. Pure."""
+"""How a row becomes a record: its time gets the project's zone, the SMS a key. No side effects."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ import pendulum
 from source_calltouch_sms.api import read_wire_time
 
 FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
-"""What the API documents of an SMS, all of it text."""
+"""The documented fields of an SMS, all of them text."""
 
 DIGEST_BYTES: Final = 16
 _CLOCK_TAILS: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in range(60))
@@ -25,7 +25,7 @@ def wall_time(moment: datetime, zone: pendulum.Timezone) -> datetime:
 def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
     """A wall time as ISO 8601 with the zone's offset: `2024-04-01T15:05:32+03:00`.
 
-    Of an hour that comes twice it is the first; in an hour that does not exist the digits stay.
+    In an hour that the clocks repeat it is the first; in an hour that they skip the digits stay.
     """
     return wall.replace(tzinfo=zone, fold=0).isoformat()
 
@@ -33,15 +33,15 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
 def earliest(wall: datetime, zone: pendulum.Timezone) -> str:
     """Return the earliest moment at which clocks in `zone` may show a wall time, as ISO 8601.
 
-    It is `zoned`'s, save in an hour that does not exist: a cursor there must not be taken for one
-    in the hour after it.
+    Same as `zoned`, except in the hour skipped when clocks go forward: a cursor there must not be
+    taken for one in the hour after it.
     """
     moments = [wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
     return max(moments, key=lambda moment: moment.utcoffset() or timedelta()).isoformat()
 
 
 def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
-    """By how much clocks are set back within the day after `wall`: so far, times come twice."""
+    """By how much clocks are set back within the day after `wall`: for so long, times repeat."""
     day_later = wall + timedelta(days=1)
     offsets = [w.replace(tzinfo=zone, fold=0).utcoffset() for w in (wall, day_later)]
     before, after = (offset or timedelta() for offset in offsets)
@@ -49,7 +49,7 @@ def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
 
 
 class RecordMaker:
-    """Makes records of rows, for one account."""
+    """Turns rows into records, for one project."""
 
     def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
         self._site_id = site_id
@@ -57,7 +57,7 @@ class RecordMaker:
         self._hours: dict[str, tuple[str, str]] = {}
 
     def records(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Make the rows of one answer records, in place, so that fields the API adds pass through.
+        """Turn the rows of one answer into records, in place, so that unknown fields pass through.
 
         The key is a hash of site, number, wall time and text, and of the rank among the answer's
         rows that agree in these: neither the zone that is set, nor the way dates are written, nor a
@@ -94,10 +94,10 @@ class RecordMaker:
         return rows
 
     def _read_date(self, sent: str) -> tuple[str | None, str | None]:
-        """Read a time the long way: its wall time and its zoned form, None if it is none.
+        """Read a time the slow way: its wall time and its zoned form, None if it is not a time.
 
-        The offset of a zone is the same for a whole hour, save a few hours in a few zones, so it is
-        remembered by hour.
+        A zone's offset is the same for a whole hour, except for a few hours in a few zones, so it
+        is remembered by hour.
         """
         try:
             wall = read_wire_time(sent)

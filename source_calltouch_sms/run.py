@@ -1,10 +1,12 @@
 """The entry point: `spec`, `check`, `discover`, `read`."""
 
 import gc
+import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
@@ -12,9 +14,13 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
 
+TERMINATED: Final = 128 + signal.SIGTERM
+LINE_SECONDS: Final = 3
+"""For how long the end waits for the lines being written, should no one read them."""
+
 
 class Entrypoint(AirbyteEntrypoint):
-    """The CDK's, but a wrong setting is explained, and its value shown only if it is not private.
+    """The CDK's, but it explains a wrong setting, and never shows a private value.
 
     The CDK validates a config before `check` by jsonschema, whose messages do not name the setting
     and quote its value, phone numbers too.
@@ -28,13 +34,24 @@ class Entrypoint(AirbyteEntrypoint):
 
 def run() -> None:
     """Run the command that the process was started with; messages go to stdout."""
-    # As process 1 of a container a process without a handler of its own is not ended by SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads to come, too
+    threading.Thread(target=_end_on_sigterm, daemon=True).start()
     entrypoint = Entrypoint(SourceCalltouchSms())
     arguments = entrypoint.parse_args(sys.argv[1:])
-    # Records hold no cycles, but by their number they would have the collector walk the CDK's heap
+    # Records have no cycles, but there are so many that the collector would walk the CDK's heap
     # again and again: a fifth of all CPU.
     gc.freeze()
     with PRINT_BUFFER:  # as in the CDK's `launch`, which takes no entry point but its own
         for message in entrypoint.run(arguments):
             print(f"{message}\n", end="")  # noqa: T201
+
+
+def _end_on_sigterm() -> None:
+    """End the process at once, but not inside a line that is being written.
+
+    An exception from a signal handler would break into the CDK's output, which then writes its
+    lines twice, and even a handler that does nothing cuts what an unbuffered stdout is writing.
+    """
+    signal.sigwait({signal.SIGTERM})
+    PRINT_BUFFER.lock.acquire(timeout=LINE_SECONDS)
+    os._exit(TERMINATED)

@@ -1,4 +1,4 @@
-"""The source: its check and its streams, no more."""
+"""The source: its check and its streams."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ class SourceCalltouchSms(AbstractSource):
     def check_connection(
         self, logger: logging.Logger, config: Mapping[str, Any]
     ) -> tuple[bool, Any | None]:
-        """Check the settings without the network, then make one call.
+        """Check the settings without the network, then make one request.
 
         Raises:
             AirbyteTracedException: what is wrong, for the person who filled in the form.
@@ -46,10 +46,10 @@ class SourceCalltouchSms(AbstractSource):
         return True, None
 
     def read(self, *args: Any, **kwargs: Any) -> Iterator[AirbyteMessage]:
-        """Read as the CDK does, but end a failed sync by its cause, told once.
+        """Read as the CDK does, but end a failed sync with its cause, reported once.
 
-        The CDK tells the cause, then ends by a summary that quotes it. That is a config_error
-        whatever the cause, and so the platform would take any failed sync for wrong settings.
+        The CDK reports the cause, then ends with a summary that quotes it. The summary is always a
+        config_error, so the platform would blame the settings for every failed sync.
 
         Raises:
             AirbyteTracedException: the cause.

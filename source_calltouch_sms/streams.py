@@ -37,7 +37,7 @@ from source_calltouch_sms.answers import (
     explain,
 )
 from source_calltouch_sms.config import Config
-from source_calltouch_sms.cursor import range_to_read, read_cursor
+from source_calltouch_sms.cursor import plan_sync, read_cursor
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.lookahead import Ask, Lookahead
 from source_calltouch_sms.pace import Pace
@@ -52,12 +52,12 @@ from source_calltouch_sms.windows import (
 )
 
 LAG: Final = timedelta(minutes=1)
-"""How far "now" lies back: clocks differ, and the newest seconds are still being written."""
-IDLE_PASSES: Final = 4
-"""After how many passes that brought it no further a window is taken as incomplete."""
+"""How far back "now" is: clocks differ, and the newest seconds are still being written."""
+IDLE_PASSES: Final = 6
+"""After how many passes without progress a window counts as incomplete."""
 PAUSE_SECONDS: Final = 2
 WAKE_SECONDS: Final = 0.5
-"""How often a wait looks up, to tell of it."""
+"""How often a waiting reader wakes up, to report that it waits."""
 
 Messages = Generator[AirbyteMessage, None, None]
 
@@ -65,8 +65,8 @@ Messages = Generator[AirbyteMessage, None, None]
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is what is still to be read, from its `dateFrom` to its `dateTo`; of it one window is
-    read up to the next checkpoint. The state is the latest `dateSent` of the windows read whole.
+    A slice is what is still to be read, from its `dateFrom` to its `dateTo`. One window of it is
+    read before the next checkpoint. The state is the latest `dateSent` of the windows read whole.
     """
 
     primary_key = "smsKey"
@@ -75,7 +75,7 @@ class SmsMessages(HttpStream):
 
     def __init__(self, config: Config, now: datetime | None = None) -> None:
         self._config = config
-        self._now = wall_time((now or pendulum.now()) - LAG, config.zone)
+        self._now = (now or pendulum.now()) - LAG
         self._pace = Pace()
         self._error_handler = CalltouchErrorHandler(self._pace)
         super().__init__(api_budget=self._pace)
@@ -83,8 +83,8 @@ class SmsMessages(HttpStream):
         self.logger.setLevel(logging.INFO)
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
-        self._cursor: datetime | None = None
         self._windows: list[Window] = []
+        self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
 
@@ -98,7 +98,7 @@ class SmsMessages(HttpStream):
         return ""
 
     def request_headers(self, *_: Any, **__: Any) -> Mapping[str, Any]:
-        """Token and site; the CDK adds the content type."""
+        """Token and Site ID; the CDK adds the content type."""
         return {"Access-Token": self._config.access_token, "SiteId": self._config.site_id}
 
     def request_body_json(
@@ -107,14 +107,14 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
-        """The range; the numbers, if some are set; the page, from the second one on."""
+        """The range; phone numbers, if any are set; the page, from the second one on."""
         body = dict(stream_slice or {})
         if self._config.phone_numbers:
             body.setdefault("phoneNumbers", list(self._config.phone_numbers))
         return {**body, **(next_page_token or {})}
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
-        """Timeouts, for the CDK sets none; no redirects, for they would carry the token along."""
+        """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
         return {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
@@ -151,13 +151,12 @@ class SmsMessages(HttpStream):
 
     @property
     def state(self) -> MutableMapping[str, Any]:
-        """`{"dateSent": …}`, or what was set as long as no window was read."""
+        """The latest `dateSent`, and what `cursor.py` keeps beside it; see there."""
         return self._state
 
     @state.setter
     def state(self, value: MutableMapping[str, Any]) -> None:
         self._state = value
-        self._cursor = read_cursor(value, self._config.zone)
 
     def stream_slices(
         self,
@@ -167,16 +166,16 @@ class SmsMessages(HttpStream):
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterable[Mapping[str, Any]]:
         """Yield what is still to be read, as long as there is something."""
-        whole_range = range_to_read(self._config, self._cursor, self._now, sync_mode)
-        if not whole_range:
-            self.logger.info("There is nothing to read: the range ends before it begins.")
+        plan = plan_sync(self._config, self._state, self._now, sync_mode)
+        if not plan:
+            self.logger.info("There is nothing to read: the period to read ends before it begins.")
             return
+        self._plan, whole_range = plan, plan.window
         self._windows = [whole_range]
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted, self._emitted_until = dict[str, int](), whole_range.start
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
-        self._told_limited = False
         try:
             while self._windows:
                 yield _slice(Window(self._windows[0].start, whole_range.end))
@@ -267,12 +266,12 @@ class SmsMessages(HttpStream):
             except RefusedError:
                 if ask.page == 1:
                     raise
-                reading.spoiled = True  # there is no such page any more: SMS have gone
+                reading.spoiled = True  # the page is gone: SMS were deleted
                 return
             except api.ErrorBody as body:
                 if damaged:
                     raise explain(body, response) from None
-                damaged = True  # asked for once more
+                damaged = True  # requested once more
                 continue
             token = self.next_page_token(response)
             del response  # up to 60 MB, while its records are emitted
@@ -302,21 +301,21 @@ class SmsMessages(HttpStream):
                 at_once //= 2
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
-        """Wait for an answer; say once, while it lasts, that 429 holds it up."""
+        """Wait for an answer; report once, while it lasts, that 429 delays it."""
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
-            if self._pace.holds_up and not self._told_limited:
-                self._told_limited = True
+            if self._pace.holds_up and not self._limit_reported:
+                self._limit_reported = True
                 yield self._limited_message()
         return response
 
     def _emit(self, records: Iterable[dict[str, Any]]) -> Messages:
-        """Yield records as messages: a mere record the CDK copies and looks over."""
+        """Yield records as messages, since plain records the CDK copies and inspects."""
         now, name = time.time_ns() // 1_000_000, self.name
         for record in records:
             self._undated += record["dateSent"] is None
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
             self._records += 1
-            self._told_limited = False
+            self._limit_reported = False
 
     def _limited_message(self) -> AirbyteMessage:
         """The status that Airbyte's platform shows while a source waits because of 429."""
@@ -329,36 +328,37 @@ class SmsMessages(HttpStream):
         return as_airbyte_message(stream, AirbyteStreamStatus.RUNNING, [reason])
 
     def _shorter(self, window: Window) -> int:
-        """Return the seconds of a range that Calltouch can answer, where it cannot answer this."""
+        """Return how many seconds to ask for at once, since Calltouch cannot answer this window."""
         proved = self._longest_answered
         seconds = proved if 0 < proved < window.seconds else -(-window.seconds // 2)
         self.logger.warning(
-            f"{window}: Calltouch does not answer. Asking for parts of {seconds / 86_400:.1f} days."
+            f"{window}: Calltouch does not answer. Asking for {seconds / 86_400:.1f} days at once."
         )
         return seconds
 
     def _tell_incomplete(self) -> None:
         reading = self._reading
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {len(reading.keys)}, {IDLE_PASSES} times in a row."
+        fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
             return
         raise transient_error(
-            f"{fault} Nothing is lost: the next sync begins before this range. If it persists, "
+            f"{fault} Nothing is lost: the next sync begins before this window. If it persists, "
             "report it to Calltouch, or switch off the setting Fail on incomplete data "
             "(require_complete_windows)."
         )
 
     def _move_cursor(self, window: Window) -> None:
-        latest = max(self._reading.times, default=None)
-        if latest is None:
-            return
-        sent = min(datetime.fromisoformat(latest), window.end)
-        state = {self.cursor_field: earliest(sent, self._config.zone)}
-        cursor = read_cursor(state, self._config.zone)
-        if cursor and (self._cursor is None or cursor > self._cursor):
-            self.state = state
+        zone, latest = self._config.zone, max(self._reading.times, default=None)
+        if latest:
+            sent = min(datetime.fromisoformat(latest), window.end)
+            state = {**self._state, self.cursor_field: earliest(sent, zone)}
+            before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
+            if cursor and (before is None or cursor > before):
+                self.state = state
+        if not self._windows:
+            self.state = {**self._state, **self._plan.state}
 
     # One request.
 
@@ -369,11 +369,13 @@ class SmsMessages(HttpStream):
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
         self._error_handler.patience = CHECK_PATIENCE_SECONDS
-        second = min(self._config.start, self._now)
-        self._fetch(Ask(Window(second, second)))
+        second = min(self._config.start, wall_time(self._now, self._config.zone))
+        self._ahead = Lookahead(self._fetch, self._pace)
+        for _ in self._await(Ask(Window(second, second))):
+            pass  # a check has no status to tell
 
     def _fetch(self, ask: Ask) -> requests.Response:
-        """Make a request by way of the CDK, its tries and waits included."""
+        """Make a request through the CDK, with its retries and waits."""
         token = {"pageOfResult": ask.page} if ask.page > 1 else None
         return self._fetch_next_page(_slice(ask.window, ask.numbers), None, token)[1]
 
@@ -382,9 +384,10 @@ class SmsMessages(HttpStream):
         if self._undated:
             self.logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
         self.logger.info(
-            f"{self._records} SMS in {self._windows_read} windows; {pace.requests} API requests, "
-            f"{pace.limited} of them answered 429, {self._ahead.served * api.POINTS_PER_CALL} API "
-            f"points; {seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
+            f"{self._plan.kind}: {self._records} SMS in {self._windows_read} windows; "
+            f"{pace.requests} API requests, {pace.limited} of them answered 429, "
+            f"{self._ahead.served * api.POINTS_PER_CALL} API points; "
+            f"{seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
         )
 
 

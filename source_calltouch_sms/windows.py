@@ -1,6 +1,6 @@
-"""Ranges of the account's wall time: how they are cut, and the proof that one was read whole. Pure.
+"""Windows of wall time: how they are cut, and the proof that one is whole. No side effects.
 
-Whole seconds never straddle two windows, so what depends on all SMS of a second (a key's rank) is
+A second is never in two windows, so what depends on all SMS of a second (a key's rank) is
 known inside one window.
 """
 
@@ -13,12 +13,12 @@ from source_calltouch_sms.api import PAGE_SIZE
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
-MAX_WINDOW_SMS: Final = WINDOW_SMS * 11 // 10
-"""A little more is not worth a cut, which would cost a request and a half-filled page."""
+MAX_WINDOW_SMS: Final = WINDOW_SMS * 13 // 10
+"""So much more is not worth a cut, which would cost a request and a half-filled page."""
 PART_SHARE: Final = 0.9
-"""Of what it may hold, a part is cut to hold this: one that holds too much is asked for in vain."""
+"""Share of its limit that a part is cut to: a request for one that holds too much is wasted."""
 MOST_PARTS: Final = 1_000
-"""Of one cut; too large ones are cut again. Years hold many seconds, should a total lie."""
+"""At one cut; parts that are too large are cut again. A wrong total could ask for millions."""
 
 SECOND: Final = timedelta(seconds=1)
 
@@ -103,7 +103,7 @@ class Reading:
         """Begin again at the first page."""
         self.rows = self.pages = self.full_page = 0
         self.spoiled = False
-        """Whether pages do not fit together, so that this pass can no longer be whole."""
+        """Whether pages do not fit together, so that this pass can no longer prove anything."""
         self.times.clear()
         self.doubtful_numbers.clear()
 
@@ -164,7 +164,7 @@ class Reading:
 
     @property
     def too_much(self) -> bool:
-        """Whether the window is to be cut: nothing of it was taken."""
+        """Whether the window must be cut, so that nothing of it was taken."""
         return self.window.seconds > 1 and self.rows < self.total > self.most
 
     @property
@@ -174,7 +174,7 @@ class Reading:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether nothing stands against this pass but that equal rows came on two pages."""
+        """Whether the only doubt about this pass is that equal rows came on two pages."""
         return self.pages > 1 and not self.spoiled and self.rows >= self.total
 
     @property

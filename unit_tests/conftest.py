@@ -47,6 +47,8 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "SLOWEST_RATE", 1_000_000)
     monkeypatch.setattr(Pace, "_rate", 1_000_000)
     monkeypatch.setattr(Pace, "_opens_at", 0.0)
+    monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
+    monkeypatch.setattr(Pace, "_logged_at", float("-inf"))
     monkeypatch.setattr(rate_limiting, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
 

@@ -11,13 +11,12 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import answers, api
 from source_calltouch_sms.answers import (
-    PATIENCE_SECONDS,
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
     RefusedError,
     explain,
 )
-from source_calltouch_sms.pace import Pace
+from source_calltouch_sms.pace import PATIENCE_SECONDS, Pace
 from unit_tests.account import response
 
 PAGE = json.dumps({"meta": [], "data": {"totalCountSms": 0, "pageOfResult": 1, "smsDetails": []}})

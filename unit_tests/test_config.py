@@ -32,6 +32,7 @@ def test_settings_are_typed_and_defaults_are_the_forms() -> None:
     assert config.end == datetime(2024, 5, 31, 23, 59, 59)
     assert config.zone.name == "Europe/Moscow"
     assert config.lookback == timedelta(days=3)
+    assert config.lookback_interval == timedelta()
     assert config.phone_numbers == ()
     assert config.require_complete_windows is True
     assert config.api_url == api.URL
@@ -88,6 +89,10 @@ def test_what_is_private_is_not_in_the_configs_text() -> None:
         *(
             ("lookback_window_days", wrong, 'does not fit the format "whole number, 0 to 365"')
             for wrong in (-1, 366, 3.5, "3")
+        ),
+        *(
+            ("lookback_interval_hours", wrong, 'does not fit the format "whole number, 0 to 168"')
+            for wrong in (-1, 169, 0.5, "24")
         ),
         ("phone_numbers", ["+7 000 123-45-67", "12345"], "entry 2 does not fit"),
         ("phone_numbers", ["+7 000 123-45-67\n+7 000 123-45-68"], "entry 1 does not fit"),

@@ -24,11 +24,28 @@ FIELDS: dict[str, Any] = json.loads(
     (ROOT / "source_calltouch_sms/schemas/sms_messages.json").read_text(encoding="utf-8")
 )["properties"]
 
+NOT_A_REQUEST = re.compile(r"\b(call(s|ed|ing)?|вызов\w*)\b", re.IGNORECASE)
+"""In call tracking a call is a phone call; to users, the connector sends API requests."""
+OTHER_RUSSIAN_TERMS = re.compile(r"\b(загру[жз]|хранилищ|соединени|аккаунт|сайт)\w*", re.IGNORECASE)
+"""Beside синхронизация and выгрузка, приёмник, подключение, личный кабинет."""
+SYNC_MODES = [
+    "Incremental | Append + Deduped",
+    "Incremental | Append",
+    "Full Refresh | Overwrite",
+    "Full Refresh | Overwrite + Deduped",
+    "Full Refresh | Append",
+]
+"""All that Airbyte has."""
+
 Table = list[list[str]]
 
 
 def squeezed(text: str) -> str:
     return " ".join(text.split())
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 # Messages: every string of the code that holds words, with "…" for what varies.
@@ -115,7 +132,7 @@ def messages_of_the_code() -> Iterator[Message]:
     for path in sorted((ROOT / "source_calltouch_sms").glob("*.py")):
         if path.stem != "__init__":
             strings = Strings(path)
-            strings.visit(ast.parse(path.read_text(encoding="utf-8")))
+            strings.visit(ast.parse(text_of(path)))
             yield from strings.found
 
 
@@ -132,7 +149,7 @@ MESSAGES = list(messages_of_the_code())
 
 @pytest.mark.parametrize("message", MESSAGES, ids=str)
 def test_each_message_of_the_code_is_in_the_documentation(message: Message) -> None:
-    page = squeezed(TROUBLES.read_text(encoding="utf-8").replace("\n>", "\n"))
+    page = squeezed(text_of(TROUBLES).replace("\n>", "\n"))
     assert message.text in page, f"{message} is not in docs/{TROUBLES.name}"
 
 
@@ -143,9 +160,14 @@ def test_messages_call_settings_by_their_titles_in_the_form(message: Message) ->
             assert before.rstrip().endswith(setting["title"]), name
 
 
+@pytest.mark.parametrize("message", MESSAGES, ids=str)
+def test_messages_speak_of_requests(message: Message) -> None:
+    assert not NOT_A_REQUEST.search(message.text)
+
+
 def test_each_quoted_message_stems_from_the_code() -> None:
     known = {message.text for message in MESSAGES}
-    quotes = quotes_of(TROUBLES.read_text(encoding="utf-8"))
+    quotes = quotes_of(text_of(TROUBLES))
     assert len(quotes) > 40, "the page quotes no messages, or in another form than this test reads"
     strays = [quote for quote in quotes if quote not in known]
     assert not strays, f"docs/{TROUBLES.name} quotes what the code does not say: {strays}"
@@ -170,16 +192,14 @@ def tables_of(text: str) -> list[Table]:
 def table_with(path: Path, *, column: int, names: list[str]) -> Table:
     """Return the rows of the table whose column holds all these names, in the page's order."""
     wanted = {f"`{name}`" for name in names}
-    for head, *rows in tables_of(path.read_text(encoding="utf-8")):
+    for head, *rows in tables_of(text_of(path)):
         if len(head) > column and wanted & {row[column] for row in rows}:
             return rows
     raise AssertionError(f"{path.name} has no table of {names}")
 
 
 def headings_of(path: Path) -> list[tuple[int, str]]:
-    text = re.sub(
-        r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    text = re.sub(r"^```.*?^```", "", text_of(path), flags=re.MULTILINE | re.DOTALL)
     return [(len(m[1]), m[2]) for m in re.finditer(r"^(#+) (.+)$", text, re.MULTILINE)]
 
 
@@ -212,10 +232,54 @@ def test_fields_are_those_of_the_schema(path: Path) -> None:
         assert bool(re.search(r"null|пуст", kind)) == nullable, name
 
 
+@pytest.mark.parametrize("path", [ENGLISH, RUSSIAN], ids=lambda path: path.name)
+def test_all_sync_modes_are_explained(path: Path) -> None:
+    columns = [
+        [row[0].replace("\\|", "|") for row in table[1:]] for table in tables_of(text_of(path))
+    ]
+    assert SYNC_MODES in columns
+
+
+@pytest.mark.parametrize("path", [ENGLISH, RUSSIAN], ids=lambda path: path.name)
+def test_the_most_common_errors_are_those_of_the_code(path: Path) -> None:
+    heads = {"It begins with", "Начало сообщения"}
+    [errors] = [
+        [r[0] for r in table[1:]] for table in tables_of(text_of(path)) if table[0][0] in heads
+    ]
+    assert len(errors) == 8
+    known = [message.text for message in MESSAGES]
+    strays = [error for error in errors if not any(error.strip("`") in text for text in known)]
+    assert not strays
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *sorted({*DOCS.glob("*.md")} - WRITTEN_BY_COMMANDS),
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+    ],
+    ids=lambda path: path.name,
+)
+def test_texts_for_users_speak_of_requests(path: Path) -> None:
+    assert not NOT_A_REQUEST.findall(text_of(path))
+
+
+def test_the_form_and_the_schema_speak_of_requests() -> None:
+    texts = [
+        item[key] for item in [*SCHEMA["properties"].values(), *FIELDS.values()] for key in item
+    ]
+    assert not [text for text in texts if isinstance(text, str) and NOT_A_REQUEST.search(text)]
+
+
+def test_one_term_for_one_thing_in_russian() -> None:
+    assert not OTHER_RUSSIAN_TERMS.findall(text_of(RUSSIAN))
+
+
 def test_both_languages_have_the_same_parts() -> None:
     levels = [[level for level, _ in headings_of(path)] for path in (ENGLISH, RUSSIAN)]
     assert levels[0] == levels[1]
-    pages = [path.read_text(encoding="utf-8") for path in (ENGLISH, RUSSIAN)]
+    pages = [text_of(path) for path in (ENGLISH, RUSSIAN)]
     shapes = [
         [(len(table), len(table[0])) for table in tables_of(page) if table[0]] for page in pages
     ]
@@ -246,7 +310,7 @@ def test_headings_are_in_the_order_that_airbyte_checks() -> None:
 
 
 def test_prerequisites_name_what_is_required() -> None:
-    page = ENGLISH.read_text(encoding="utf-8").lower()
+    page = text_of(ENGLISH).lower()
     section = page.split("\n## prerequisites\n")[1].split("\n## ")[0]
     for name in SCHEMA["required"]:
         assert SCHEMA["properties"][name]["title"].lower() in section
@@ -258,7 +322,7 @@ def test_prerequisites_name_what_is_required() -> None:
     ids=lambda path: path.name,
 )
 def test_links_inside_the_repository_lead_somewhere(path: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
         if not re.match(r"https?://", link):
             file, _, anchor = link.partition("#")
             target = (path.parent / file).resolve() if file else path

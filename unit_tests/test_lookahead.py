@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 from airbyte_cdk.models import FailureType
+from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import lookahead
@@ -380,21 +381,6 @@ def test_an_error_does_not_come_before_its_page_is_due(server: Server) -> None:
         server.take(Ask(window, 3))
 
 
-def test_what_failed_ahead_is_asked_anew_as_soon_as_another_answer_is_taken(
-    server: Server,
-) -> None:
-    (window,) = windows(1, 30)
-    server.behind_gate = Failing(page=3, times=1)
-    server.ahead.plan([window], MANY)
-    settle()
-    failed = Ask(window, 3)
-    assert server.asked.count(failed) == 1
-    server.take(Ask(window))
-    settle()
-    assert server.asked.count(failed) == 2
-    assert server.ahead.take(failed, 0) is not None
-
-
 def test_an_answer_that_takes_too_long_is_given_up_and_asked_for_once_more(
     server: Server, clock: Clock
 ) -> None:
@@ -441,6 +427,33 @@ def test_the_wait_at_the_gate_is_no_slow_answer(server: Server, clock: Clock) ->
     assert server.asked == [Ask(window)]
 
 
+def test_the_wait_at_the_gate_before_another_try_is_no_slow_answer(
+    server: Server, clock: Clock
+) -> None:
+    (window,) = windows(1, SIZE)
+    again = threading.Event()
+
+    def limited(_: Ask) -> None:
+        server.behind_gate = lambda _: None
+        server.pace.on_wait()  # Calltouch told it to try again in 400 s
+        again.wait(30)
+        server.pace.on_pass()
+
+    server.behind_gate = limited
+    assert server.ahead.take(Ask(window), 0) is None
+    server.await_passes(1)
+    for _ in range(3):
+        clock.advance(ANSWER_SECONDS + 1)
+        assert server.ahead.take(Ask(window), 0) is None
+    again.set()
+    server.take(Ask(window))
+    assert server.asked == [Ask(window)]
+
+
+def test_the_connections_that_the_cdk_keeps_suffice_for_all_requests() -> None:
+    assert MOST_REQUESTS + 1 <= MAX_CONNECTION_POOL_SIZE, "the one that is due included"
+
+
 def test_after_a_close_no_thread_is_left_and_no_request_is_made(server: Server) -> None:
     plan = windows(3, 100)
     server.ahead.plan(plan, MANY)
@@ -468,7 +481,7 @@ def test_a_close_ends_what_waits_at_the_gate(
 def test_a_request_that_the_network_holds_does_not_hold_a_close(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookahead, "FAREWELL_SECONDS", 0)
+    monkeypatch.setattr(lookahead, "CLOSE_SECONDS", 0)
     server.go.clear()
     server.ahead.plan(windows(1, SIZE), MANY)
     server.await_passes(1)

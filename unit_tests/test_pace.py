@@ -9,12 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, pace
 from source_calltouch_sms.pace import (
     FULL_RATE,
+    PATIENCE_SECONDS,
     RATE_STEP,
     SLOWDOWN,
     SLOWEST_RATE,
@@ -60,8 +63,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(pace, "SLOWEST_RATE", SLOWEST_RATE)
     monkeypatch.setattr(Pace, "_gate", gate)
     monkeypatch.setattr(Pace, "_rate", FULL_RATE)
-    monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
-    monkeypatch.setattr(Pace, "_told_at", float("-inf"))
     return gate
 
 
@@ -165,6 +166,19 @@ def test_retry_after_closes_the_gate(gate: Gate) -> None:
     assert moments(gate, requests_pace, 1) == [1007]
 
 
+def test_a_gate_that_is_closed_for_longer_than_a_request_is_tried_fails_who_waits(
+    gate: Gate,
+) -> None:
+    requests_pace = Pace()
+    answered(requests_pace, 429, Retry_After=str(PATIENCE_SECONDS + 1))
+    with pytest.raises(AirbyteTracedException, match="daily API points") as raised:
+        requests_pace.acquire_call(new_request())
+    assert raised.value.failure_type == FailureType.transient_error
+    assert requests_pace.requests == 0
+    gate.now += 1
+    assert moments(gate, requests_pace, 1) == [1001 + PATIENCE_SECONDS]
+
+
 def test_a_shorter_retry_after_does_not_open_the_gate(gate: Gate) -> None:
     requests_pace = Pace()
     answered(requests_pace, 429, Retry_After="70")
@@ -254,7 +268,7 @@ def test_the_request_that_was_first_made_first_goes_first(gate: Gate) -> None:
 
 def test_who_waits_leaves_with_the_reader(gate: Gate) -> None:
     requests_pace = Pace()
-    answered(requests_pace, 429, Retry_After="3600")
+    answered(requests_pace, 429, Retry_After="500")
     gate.stands = True
     waiting = [Waiting(gate, requests_pace, new_request()) for _ in range(3)]
     requests_pace.leave()

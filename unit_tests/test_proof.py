@@ -126,7 +126,7 @@ def test_a_service_that_gives_every_page_alike_makes_up_no_twin(serve: Serve) ->
 
     account.before_answer = ignore_page
     sync = read(stream(), None, SyncMode.full_refresh)
-    assert "reported 20 SMS but returned 10, 4 times" in sync.logs[0]
+    assert "reported 20 SMS but returned 10, 6 times" in sync.logs[0]
     assert set(identities(sync.records).values()) == {1}
 
 
@@ -153,7 +153,7 @@ def test_sms_that_come_while_twins_are_asked_for_do_not_stand_for_one_that_did_n
 def test_a_total_beyond_all_measure_does_not_cut_years_to_seconds(serve: Serve) -> None:
     def spoil(call: int, document: dict[str, Any]) -> None:
         if call == 1:
-            document["data"]["totalCountSms"] = 10**12
+            document["data"]["totalCountSms"] = 10**9
 
     account = serve(Account(mailings(3, 1), spoil=spoil))
     assert_once(read(stream()), account)

@@ -75,7 +75,7 @@ def identity(row: Row) -> Row:
 
 
 def new_sms(sandbox: Sandbox) -> list[dict[str, str | None]]:
-    """Make SMS of two minutes ago: two that agree, one of several lines."""
+    """Make SMS of two minutes ago: two that agree, one of several lines, one without a date."""
     now = datetime.now(ZoneInfo(sandbox.timezone)) - timedelta(minutes=2)
     sms: dict[str, str | None] = {
         "phoneNumber": "70000000001",
@@ -88,4 +88,5 @@ def new_sms(sandbox: Sandbox) -> list[dict[str, str | None]]:
         sms,
         sms | {"smsStatus": "delivered", "smsStatusDetail": "Доставлено"},
         sms | {"phoneNumber": "70000000002", "smsMessage": "«Да»,\nи: \"нет\" \\ 100 % 'так' 🎁"},
+        sms | {"phoneNumber": "70000000003", "dateSent": None},
     ]

@@ -1,0 +1,121 @@
+"""Statuses updated once in a while, `lookback_interval_hours`: as processes, and over days."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from benchmarks import week
+from integration_tests.commands import identities, lines, run, start
+from sandbox.process import Sandbox, running
+from source_calltouch_sms import api
+
+State = list[dict[str, Any]]
+LATE = {
+    "phoneNumber": "70000000001",
+    "smsStatus": "sent",
+    "smsStatusDetail": "Передано оператору",
+    "smsMessage": "Поздно",
+}
+
+
+@pytest.fixture
+def calltouch() -> Iterator[Sandbox]:
+    """Run a sandbox for each test, since they move its clock."""
+    with running("--sms", "8000") as sandbox:
+        yield sandbox
+
+
+def hours_ago(state: State, hours: int) -> State:
+    """Return a state as it was if the last days had been read again so many hours ago."""
+    state = copy.deepcopy(state)
+    read_at = datetime.now(timezone.utc) - timedelta(hours=hours)
+    state[-1]["stream"]["stream_state"]["statusesReadAt"] = f"{read_at:%Y-%m-%dT%H:%M:%SZ}"
+    return state
+
+
+def moment(state: State, name: str, sandbox: Sandbox) -> datetime:
+    """Return a moment of a state as a wall time of the account."""
+    value: str = state[-1]["stream"]["stream_state"][name]
+    zone = ZoneInfo(sandbox.timezone)
+    return (
+        datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(zone).replace(tzinfo=None)
+    )
+
+
+def date_from(sandbox: Sandbox) -> str:
+    """Return where the one request since the last reset began."""
+    (body,) = sandbox.stats()["bodies"]
+    sandbox.reset_stats()
+    return str(body["dateFrom"])
+
+
+def statuses(account: Iterable[Mapping[str, Any]]) -> Counter[Any]:
+    return Counter((s["phoneNumber"], s["smsMessage"], s["smsStatusDetail"]) for s in account)
+
+
+def test_late_statuses_and_late_sms_come_when_the_interval_has_passed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = sandbox.config(lookback_interval_hours=24)
+    first = run(tmp_path, "read", config)
+    assert "All SMS: 8000 SMS in 1 windows; 1 API requests, 0 of them answered 429, 2 API po" in (
+        first.logs
+    )
+    sandbox.forward_clock(4 * 86_400)  # by then every status has settled
+    cursor = moment(first.states, "dateSent", sandbox)
+    late = api.wire_time(cursor - timedelta(days=1))
+    sandbox.add_sms([{"dateSent": late, **LATE}])
+    sandbox.reset_stats()
+
+    between = run(tmp_path, "read", config, hours_ago(first.states[-1:], 23))
+    assert date_from(sandbox) == api.wire_time(cursor)
+    assert f"New SMS only: {len(between.records)} SMS in 1 windows; 1 API requests" in between.logs
+    assert LATE["smsMessage"] not in {record["smsMessage"] for record in between.records}
+
+    before = hours_ago(between.states[-1:], 25)
+    reading = run(tmp_path, "read", config, before)
+    back = moment(before, "statusesReadAt", sandbox) - timedelta(days=3)
+    assert date_from(sandbox) == api.wire_time(back)
+    assert "New SMS and status updates: " in reading.logs
+    table = {r["smsKey"]: r for o in (first, between, reading) for r in o.records}
+    assert identities(table.values()) == identities(sandbox.sms())
+    assert statuses(table.values()) == statuses(sandbox.sms())
+
+    after = run(tmp_path, "read", config, reading.states[-1:])
+    assert date_from(sandbox) == api.wire_time(cursor), "the reading counts as one"
+    assert after.states[-1]["stream"] == reading.states[-1]["stream"]
+
+
+def test_a_killed_sync_reads_the_last_days_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    config = sandbox.config(lookback_interval_hours=24, lookback_window_days=365)
+    first = run(tmp_path, "read", config)
+    due = hours_ago(first.states[-1:], 25)
+    states, records = [due], 0
+    with start(tmp_path, "read", config, due) as process:
+        for message in lines(process):
+            records += message["type"] == "RECORD"
+            if message["type"] == "STATE":
+                states.append([message["state"]])
+            if records == 7_000:
+                break
+        process.kill()
+    assert states[-1] == due, "what is not through leaves no trace"
+    again = run(tmp_path, "read", config, states[-1])
+    assert identities(again.records) == identities(sandbox.sms())
+    assert moment(again.states, "statusesReadAt", sandbox) > moment(
+        first.states, "statusesReadAt", sandbox
+    )
+
+
+def test_over_days_the_table_equals_the_account_at_the_price_of_new_sms() -> None:
+    # A sync each four hours, and a reading a day: as in `benchmarks.week`, but small.
+    days = list(week.run(500, week.DAY / 6, 24, [6, 6, 6], compare=True))
+    assert [day.points for day in days] == [12, 12, 12]
+    assert [(day.missing, day.stale) for day in days] == [(0, 0)] * 3
+    assert all(day.settled > 1_000 for day in days)
