@@ -222,7 +222,7 @@ def test_one_slow_answer_is_enough_to_ask_for_more(server: Server, clock: Clock)
     server.ahead.plan([window], MANY)
     settle()
     # Two seconds need 10 requests, and each quick answer takes a fifth off.
-    assert len(server.asked) - SPARE in {3, 4}
+    assert len(server.asked) > SPARE + 2
 
 
 def test_however_slow_the_answers_are_there_is_an_end_to_those_held(
