@@ -350,7 +350,7 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, window: Window) -> None:
-        zone, latest = self._config.zone, max(self._reading.times, default=None)
+        zone, latest = self._config.zone, max(self._reading.sent, default="")[:19]
         if latest:
             sent = min(datetime.fromisoformat(latest), window.end)
             state = {**self._state, self.cursor_field: earliest(sent, zone)}

@@ -92,8 +92,8 @@ class Reading:
         """Keys of the SMS emitted so far, also by readings that failed; a hash of their status."""
         self.keys: set[str] = set()
         """Of the distinct SMS that came, in all passes since the total changed."""
-        self.times: Counter[str] = Counter()
-        """How many rows came in this pass, by wall time."""
+        self.sent: list[str] = []
+        """The readable `dateSent` of this pass."""
         self.doubtful_numbers: set[str] = set()
         """Phone numbers of rows whose equals had come in other answers."""
         self.total = 0
@@ -104,7 +104,7 @@ class Reading:
         self.rows = self.pages = self.full_page = 0
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer prove anything."""
-        self.times.clear()
+        self.sent.clear()
         self.doubtful_numbers.clear()
 
     def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,11 +120,13 @@ class Reading:
         self.rows += size
         if self.too_much:
             return []
-        self.times.update(r["dateSent"][:19] for r in records if r["dateSent"])
-        self.doubtful_numbers.update(
-            r["phoneNumber"] for r in records if r["smsKey"] in self.keys and r["phoneNumber"]
-        )
-        self.keys.update(r["smsKey"] for r in records)
+        self.sent += [record["dateSent"] for record in records if record["dateSent"]]
+        keys = {record["smsKey"] for record in records}
+        again = self.keys & keys
+        if again:
+            numbers = {record["phoneNumber"] for record in records if record["smsKey"] in again}
+            self.doubtful_numbers.update(filter(None, numbers))
+        self.keys |= keys
         return self._emit(records)
 
     def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -144,13 +146,18 @@ class Reading:
         A key's rank goes by the order within an answer, so the row of a new key may have been
         emitted under another key. Which of equal rows it was, their statuses tell.
         """
-        new = records
-        if not self.emitted.keys().isdisjoint(record["smsKey"] for record in records):
+        new, old = records, [record for record in records if record["smsKey"] in self.emitted]
+        if old:
+            # By numbers, which are fewer and cheaper to look at than equal rows.
+            numbers = {record["phoneNumber"] for record in old}
+            new = [record for record in records if record["phoneNumber"] not in numbers]
             groups: dict[Any, list[dict[str, Any]]] = {}
             for record in records:
-                groups.setdefault(_identity(record), []).append(record)
-            new = [record for equals in groups.values() for record in self._missing(equals)]
-        self.emitted.update((r["smsKey"], _status(r)) for r in new)
+                if record["phoneNumber"] in numbers:
+                    groups.setdefault(_identity(record), []).append(record)
+            new += [record for equals in groups.values() for record in self._missing(equals)]
+        keys = [record["smsKey"] for record in new]
+        self.emitted.update(zip(keys, map(_status, new), strict=True))
         return new
 
     def _missing(self, equals: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -161,6 +168,11 @@ class Reading:
                 rows.remove(next((row for row in rows if _status(row) == status), rows[0]))
         for key, row in zip((k for k in keys if k not in self.emitted), rows, strict=True):
             yield {**row, "smsKey": key}
+
+    @property
+    def times(self) -> Counter[str]:
+        """How many rows came in this pass, by wall time."""
+        return Counter(sent[:19] for sent in self.sent)
 
     @property
     def too_much(self) -> bool:
