@@ -13,7 +13,7 @@ integration_tests/image/debian.sh "$("${buildah[@]}" mount "$container")" \
     ca-certificates git make python3 python3-venv
 git clone --quiet . "$clone"
 
-options=(--isolation chroot --volume "$clone:/clone" --workingdir /clone --env LANG=C.UTF-8)
+options=(--isolation chroot --volume "$clone:/clone" --workingdir /clone --env LANG=C.UTF-8 --env CI=true)
 # Where a proxy has certificates of its own.
 certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
 if [ -n "$certificates" ]; then
