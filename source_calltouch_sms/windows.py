@@ -94,8 +94,10 @@ class Reading:
         """Of the distinct SMS that came, in all passes since the total changed."""
         self.sent: list[str] = []
         """The readable `dateSent` of this pass."""
-        self.doubtful_numbers: set[str] = set()
-        """Phone numbers of rows whose equals had come in other answers."""
+        self.came: set[str] = set()
+        """Keys that came in this pass."""
+        self.again: Counter[tuple[Any, ...]] = Counter()
+        """How often rows came in this pass whose equals had come on another page of it."""
         self.total = 0
         self.start_pass()
 
@@ -105,7 +107,8 @@ class Reading:
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer prove anything."""
         self.sent.clear()
-        self.doubtful_numbers.clear()
+        self.came.clear()
+        self.again.clear()
 
     def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take the next page's records and the total it reported; return those that are new."""
@@ -122,21 +125,26 @@ class Reading:
             return []
         self.sent += [record["dateSent"] for record in records if record["dateSent"]]
         keys = {record["smsKey"] for record in records}
-        again = self.keys & keys
+        again = self.came & keys
         if again:
-            numbers = {record["phoneNumber"] for record in records if record["smsKey"] in again}
-            self.doubtful_numbers.update(filter(None, numbers))
+            self.again.update(_identity(r) for r in records if r["smsKey"] in again)
+        self.came |= keys
         self.keys |= keys
         return self._emit(records)
 
     def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take all SMS of some numbers, in one answer; return the new twins of those that came.
 
-        Others have come since, or will come on pages: counted now, they would stand for one that
-        did not.
+        No more of each than came on the pages: others have come since, or will come on pages, and
+        counted now, they would stand for one that did not.
         """
-        came = {_identity(record) for record in records if record["smsKey"] in self.keys}
-        twins = [record for record in records if _identity(record) in came]
+        room, twins = Counter(self.again), []
+        for record in records:
+            if record["smsKey"] not in self.came:
+                if not room[_identity(record)]:
+                    continue
+                room[_identity(record)] -= 1
+            twins.append(record)
         self.keys.update(record["smsKey"] for record in twins)
         return self._emit(twins)
 
@@ -168,6 +176,11 @@ class Reading:
                 rows.remove(next((row for row in rows if _status(row) == status), rows[0]))
         for key, row in zip((k for k in keys if k not in self.emitted), rows, strict=True):
             yield {**row, "smsKey": key}
+
+    @property
+    def doubtful_numbers(self) -> set[str]:
+        """Phone numbers of rows that came on two pages."""
+        return {number for number, *_ in self.again if number}
 
     @property
     def times(self) -> Counter[str]:

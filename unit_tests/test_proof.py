@@ -283,8 +283,10 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
         account.order = lambda sms: (sms["dateSent"][3:5], sms["dateSent"])
 
     def before_answer(call: int) -> None:
-        account.rows[:0] = comes.get(call, [])
-        ever.update(identity(sms) for sms in comes.get(call, []))
+        # An equal of an SMS on two pages, come while that is looked into, could not be told from it.
+        new = [{**sms, "smsMessage": f"came with {call}"} for sms in comes.get(call, [])]
+        account.rows[:0] = new
+        ever.update(map(identity, new))
         # SMS that come and go between the same two calls leave no trace in any total.
         if call == goes and not comes and account.rows:
             gone[identity(account.rows.pop())] += 1
