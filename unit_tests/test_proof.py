@@ -283,7 +283,7 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
         account.order = lambda sms: (sms["dateSent"][3:5], sms["dateSent"])
 
     def before_answer(call: int) -> None:
-        # An equal of an SMS on two pages, come while that is looked into, could not be told from it.
+        # One equal to an SMS on two pages, that comes just then, could not be told from it.
         new = [{**sms, "smsMessage": f"came with {call}"} for sms in comes.get(call, [])]
         account.rows[:0] = new
         ever.update(map(identity, new))
