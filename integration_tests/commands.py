@@ -124,6 +124,25 @@ def lines(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def killed(
+    folder: Path, config: Mapping[str, Any], count: int, state: list[dict[str, Any]] | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Kill a sync after so many records; return their data, and the states that came with them."""
+    records: list[dict[str, Any]] = []
+    states: list[dict[str, Any]] = []
+    with start(folder, "read", config, state) as process:
+        for message in lines(process):
+            if message["type"] == "RECORD":
+                records.append(message["record"]["data"])
+            elif message["type"] == "STATE":
+                states.append(message["state"])
+            if len(records) == count:
+                break
+        process.kill()
+    assert len(records) == count
+    return records, states
+
+
 def identities(account: Iterable[Sms]) -> Counter[tuple[Any, ...]]:
     """Count SMS, rows or records, by all that the API says of them but the status."""
     return Counter(

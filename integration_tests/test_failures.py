@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from integration_tests.commands import Output, identities, lines, run, start
+from integration_tests.commands import Output, identities, killed, lines, run, start
 from integration_tests.test_faults import SURVIVED
 from sandbox.process import Sandbox, running
 
@@ -85,18 +85,9 @@ def test_killed_at_any_record_the_next_sync_goes_on_from_the_last_state(tmp_path
         state: list[dict[str, Any]] = []
         kept = []
         for stop in (1, chance.randrange(5_000, 20_000), chance.randrange(60_000, 120_000)):
-            left = stop
-            with start(tmp_path, "read", sandbox.config(), state or None) as process:
-                for message in lines(process):
-                    if message["type"] == "RECORD":
-                        data = message["record"]["data"]
-                        table[data["smsKey"]] = data
-                        left -= 1
-                    elif message["type"] == "STATE":
-                        state = [message["state"]]
-                    if not left:
-                        break
-                process.kill()
+            records, states = killed(tmp_path, sandbox.config(), stop, state or None)
+            table.update((record["smsKey"], record) for record in records)
+            state = states[-1:] or state
             kept.append(json.dumps(state))
         output = run(tmp_path, "read", sandbox.config(), state or None)
         table.update((record["smsKey"], record) for record in output.records)

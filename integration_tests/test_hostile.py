@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from integration_tests.commands import identities, lines, run, start
+from integration_tests.commands import identities, killed, run
 from sandbox.process import Sandbox, running
 
 Plan = list[dict[str, Any]]
@@ -55,29 +55,12 @@ def test_a_sync_that_was_killed_is_made_whole_by_the_next(tmp_path: Path, case: 
     with running("--sms", "2001", *options.split()) as sandbox:
         before = identities(sandbox.sms())
         sandbox.set_faults(plan)
-        records, states = killed(tmp_path, sandbox, kill_after)
+        records, states = killed(tmp_path, sandbox.config(), kill_after)
         sandbox.set_faults(plan)
-        output = run(tmp_path, "read", sandbox.config(), states)
+        output = run(tmp_path, "read", sandbox.config(), states[-1:])
         assert output.code == 0, output.logs
         assert len({record["smsKey"] for record in output.records}) == len(output.records)
         assert_account(sandbox, before, [*records, *output.records])
-
-
-def killed(
-    folder: Path, sandbox: Sandbox, count: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Kill a sync after so many records; return them, and the last state."""
-    records: list[dict[str, Any]] = []
-    states: list[dict[str, Any]] = []
-    with start(folder, "read", sandbox.config()) as process:
-        for message in lines(process):
-            records += [message["record"]["data"]] if "record" in message else []
-            states = [message["state"]] if "state" in message else states
-            if len(records) == count:
-                break
-        process.kill()
-    assert len(records) == count
-    return records, states
 
 
 def assert_account(

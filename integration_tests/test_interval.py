@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from benchmarks import week
-from integration_tests.commands import identities, lines, run, start
+from integration_tests.commands import identities, killed, run
 from sandbox.process import Sandbox, running
 from source_calltouch_sms import api
 
@@ -96,17 +96,10 @@ def test_a_killed_sync_reads_the_last_days_again(sandbox: Sandbox, tmp_path: Pat
     config = sandbox.config(lookback_interval_hours=24, lookback_window_days=365)
     first = run(tmp_path, "read", config)
     due = hours_ago(first.states[-1:], 25)
-    states, records = [due], 0
-    with start(tmp_path, "read", config, due) as process:
-        for message in lines(process):
-            records += message["type"] == "RECORD"
-            if message["type"] == "STATE":
-                states.append([message["state"]])
-            if records == 7_000:
-                break
-        process.kill()
-    assert states[-1] == due, "what is not through leaves no trace"
-    again = run(tmp_path, "read", config, states[-1])
+    _, states = killed(tmp_path, config, 7_000, due)
+    state = states[-1:] or due
+    assert state == due, "what is not through leaves no trace"
+    again = run(tmp_path, "read", config, state)
     assert identities(again.records) == identities(sandbox.sms())
     assert moment(again.states, "statusesReadAt", sandbox) > moment(
         first.states, "statusesReadAt", sandbox
