@@ -97,7 +97,7 @@ def test_the_documented_url_answers(calltouch: Calltouch, found: Found) -> None:
 @asks(
     "Can the whole range be asked for at once?",
     "Names no longest range",
-    "Halves a range that meets timeouts or errors of the server",
+    "Asks for shorter ranges after three timeouts or errors of the server",
 )
 def test_a_range_of_any_length_is_answered(calltouch: Calltouch, found: Found) -> None:
     assert calltouch.first.page
@@ -219,7 +219,8 @@ def test_parts_of_a_range_add_up_to_the_whole(calltouch: Calltouch, found: Found
 @asks(
     "Does page 2 go on where page 1 ends?",
     "Page 2 holds the SMS 10,001 to 20,000",
-    "Reads a range without pages if an SMS comes on two of them",
+    "Asks for SMS that are equal on two pages by their numbers; reads a range without pages if its "
+    "pages do not fit together",
 )
 def test_the_second_page_goes_on_after_the_first(calltouch: Calltouch, found: Found) -> None:
     first, second = calltouch.first, _page(calltouch, 2)
@@ -241,7 +242,7 @@ def test_the_second_page_goes_on_after_the_first(calltouch: Calltouch, found: Fo
 @asks(
     "How many SMS are on a page, and on the last one?",
     "10,000; says nothing of the last",
-    "Takes the first page's number of rows for the size of all",
+    "Takes the largest page so far for the size of all; if another differs, reads without pages",
 )
 def test_the_last_page_holds_the_rest(calltouch: Calltouch, found: Found) -> None:
     size, pages = len(calltouch.rows), calltouch.pages
@@ -260,7 +261,7 @@ def test_the_last_page_holds_the_rest(calltouch: Calltouch, found: Found) -> Non
 @asks(
     "Are SMS found by a number in each documented mask?",
     "Any mask, if the area or operator code is there",
-    "Sends the numbers as the setting has them",
+    "Sends the numbers as the setting or an answer has them",
 )
 def test_a_number_is_found_in_every_mask(calltouch: Calltouch, found: Found) -> None:
     expected = Counter(number for number, _, _ in map(identity, calltouch.in_second.rows))
@@ -403,7 +404,7 @@ def test_an_unknown_site_is_refused(calltouch: Calltouch, found: Found) -> None:
     _ask_refused(calltouch, found, "site", _body(calltouch), headers={"SiteId": "999999999"})
 
 
-@asks("How is a missing field answered?", "A message that names it", REFUSES)
+@asks("How is a missing field answered?", "A message that names it", NEVER_SENDS)
 def test_a_missing_field_is_refused(calltouch: Calltouch, found: Found) -> None:
     body = _body(calltouch)
     del body["dateTo"]
@@ -428,7 +429,7 @@ def test_a_day_to_come_is_refused(calltouch: Calltouch, found: Found) -> None:
     _ask_refused(calltouch, found, "value", body, "--allow future")
 
 
-@asks("How is broken JSON answered?", "The apiError body, errorCode 1", "Tries again, then fails")
+@asks("How is broken JSON answered?", "The apiError body, errorCode 1", NEVER_SENDS)
 def test_broken_json_is_refused(calltouch: Calltouch, found: Found) -> None:
     _ask_refused(calltouch, found, "json", b'{"dateFrom": ')
 
@@ -574,7 +575,7 @@ def test_the_other_url(calltouch: Calltouch, found: Found) -> None:
 @asks(
     f"How are {AT_ONCE} requests in one second answered?",
     "5 are served, the others get HTTP 429 at once",
-    "Keeps a little below 5 a second; on 429 waits as Retry-After says, or ever longer",
+    "Keeps a little below 5 a second; on 429 waits as Retry-After says, or slows down",
 )
 def test_the_sixth_request_in_a_second_gets_429(
     calltouch: Calltouch, found: Found, request: pytest.FixtureRequest
