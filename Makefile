@@ -23,7 +23,7 @@ demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duc
 
 sync: $(DEMO_VENV)/.ready  ## Sync a real account: make sync CONFIG=secrets/config.json [DESTINATION=postgres]
 ifdef DESTINATION
-	@$(DEMO_BIN)/pip install --quiet --disable-pip-version-check 'dlt[$(DESTINATION)]'
+	@$(DEMO_BIN)/$(PIP_INSTALL) 'dlt[$(DESTINATION)]'
 endif
 	@$(DEMO_BIN)/python -m demo.sync --config $(CONFIG) $(if $(DESTINATION),--destination $(DESTINATION))
 
@@ -43,7 +43,7 @@ format: $(VENV)/.ready  ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready  ## Measure speed, calls and memory beside other ways; writes docs/performance.md
+bench: $(VENV)/.ready  ## Measure speed, API requests and memory beside other ways; writes docs/performance.md
 	$(BIN)/$(PIP_INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
@@ -107,5 +107,5 @@ $(DEMO_VENV)/.ready: setup.py requirements-demo.lock
 
 $(DESTINATIONS_VENV)/.ready: setup.py
 	$(PYTHON) -m venv $(DESTINATIONS_VENV)
-	$(DESTINATIONS_BIN)/pip install --quiet --disable-pip-version-check -e '.[destinations]'
+	$(DESTINATIONS_BIN)/$(PIP_INSTALL) -e '.[destinations]'
 	@touch $@

@@ -17,6 +17,7 @@ from typing import Any
 from sandbox.process import Sandbox, running
 
 RATE = 5
+PAGE_SIZE = 10_000
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks.commands import OURS, RATE, read, server
+from benchmarks.commands import OURS, PAGE_SIZE, RATE, read, server
 from sandbox.process import Sandbox
 
-PAGE_SIZE = 10_000
 LATENCIES = (1.0, 3.0, 6.0)
 VARYING = ("--jitter", "0.333")
 TEXT_LENGTHS = (70, 200, 1_000)

@@ -12,6 +12,7 @@ from benchmarks import hard_servers
 from benchmarks.commands import (
     CONNECTORS,
     OURS,
+    PAGE_SIZE,
     RATE,
     TUTORIAL,
     Connector,
@@ -23,7 +24,7 @@ from benchmarks.commands import (
 from benchmarks.hard_servers import Memory, Slow, Storm
 from sandbox.process import Sandbox
 
-CEILING = RATE * 10_000
+CEILING = RATE * PAGE_SIZE
 LATENCIES = (1.0,)
 TOGETHER_LATENCY = 0.3
 ROUNDS = 3
@@ -155,7 +156,7 @@ def measure(sizes: Sizes) -> Findings:
 
 
 def _startup() -> Startup:
-    """Return what a sync of nothing takes, which is one call."""
+    """Return what a sync of nothing takes, which is one request."""
     startup = {}
     with server(0) as sandbox:
         config = sandbox.config(end_date=sandbox.start_date)

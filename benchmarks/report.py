@@ -13,6 +13,7 @@ from benchmarks.commands import (
     IMAGE_ENV,
     MANIFEST,
     OURS,
+    PAGE_SIZE,
     TUTORIAL,
     Connector,
 )
@@ -230,7 +231,7 @@ def _limits(findings: Findings) -> str:
 
     def at_a_second(connector: Connector) -> str:
         # A page's latency and the work on it follow one another.
-        rate = 10_000 / (1 + 10_000 / core(connector))
+        rate = PAGE_SIZE / (1 + PAGE_SIZE / core(connector))
         return (
             f"One core does {core(connector):,.0f} SMS/s, and nothing while a request is under "
             f"way: at 1 s latency that makes {rate:,.0f} SMS/s."

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.commands import MANIFEST, OURS, TUTORIAL
-from benchmarks.hard_servers import PAGE_SIZE, Slow, Storm
+from benchmarks.commands import MANIFEST, OURS, PAGE_SIZE, TUTORIAL
+from benchmarks.hard_servers import Slow, Storm
 from benchmarks.measurements import Findings, Result
 
 MEGABYTE = 1_000_000
