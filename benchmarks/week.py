@@ -63,7 +63,7 @@ At most {most} points a day are promised, no SMS missing, and no status older th
 `python -m benchmarks.week` runs it and writes this section: the clocks of the connector and of \
 the sandbox are moved from sync to sync, through the week after the first sync. Points are what \
 the sandbox counts, 2 for an answer. With 24 all syncs of the week are run; with 0 each does the \
-same work, so the first {alike} are, and the day is taken as made of such.
+same work, so the first {alike} are, and the day's points are computed from them.
 """
 
 

@@ -34,7 +34,7 @@ logger = logging.getLogger("airbyte.calltouch")
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 120
 CHECK_PATIENCE_SECONDS: Final = 10
-"""The same for `check`, for which a person is waiting."""
+"""The `PATIENCE_SECONDS` of `check`, for which a person is waiting."""
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30

@@ -56,6 +56,7 @@ LAG: Final = timedelta(minutes=1)
 IDLE_PASSES: Final = 6
 """After how many passes without progress a window counts as incomplete."""
 PAUSE_SECONDS: Final = 2
+"""Between two passes over the same window."""
 WAKE_SECONDS: Final = 0.5
 """How often a waiting reader wakes up, to report that it waits."""
 

@@ -81,7 +81,7 @@ class Reading:
     - all its rows came in one answer, which is a snapshot;
     - or its pages hold as many distinct SMS as each of them reported. A record's key tells SMS
       apart, equal ones of one answer too. Of equal rows on two pages it is not known whether they
-      are one SMS or two, so they count as one.
+      are one SMS or two, so they count as one, until an answer of their phone numbers alone tells.
     """
 
     def __init__(self, window: Window, most: int, emitted: dict[str, int]) -> None:
