@@ -43,7 +43,7 @@ def run() -> None:
     gc.freeze()
     with PRINT_BUFFER:  # as in the CDK's `launch`, which takes no entry point but its own
         for message in entrypoint.run(arguments):
-            print(f"{message}\n", end="")  # noqa: T201
+            sys.stdout.write(f"{message}\n")
 
 
 def _end_on_sigterm() -> None:

@@ -135,7 +135,7 @@ class SmsMessages(HttpStream):
         stream_state: Mapping[str, Any] | None = None,
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
-    ) -> Iterable[dict[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Return the page's records that are new in the window.
 
         Raises:
@@ -309,14 +309,14 @@ class SmsMessages(HttpStream):
                 yield self._limited_message()
         return response
 
-    def _emit(self, records: Iterable[dict[str, Any]]) -> Messages:
+    def _emit(self, records: list[dict[str, Any]]) -> Messages:
         """Yield records as messages, since plain records the CDK copies and inspects."""
         now, name = time.time_ns() // 1_000_000, self.name
+        self._records += len(records)
+        self._undated += [record["dateSent"] for record in records].count(None)
+        self._limit_reported = self._limit_reported and not records
         for record in records:
-            self._undated += record["dateSent"] is None
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
-            self._records += 1
-            self._limit_reported = False
 
     def _limited_message(self) -> AirbyteMessage:
         """The status that Airbyte's platform shows while a source waits because of 429."""
@@ -351,7 +351,7 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, window: Window) -> None:
-        zone, latest = self._config.zone, max(self._reading.sent, default="")[:19]
+        zone, latest = self._config.zone, max(filter(None, self._reading.sent), default="")[:19]
         if latest:
             sent = min(datetime.fromisoformat(latest), window.end)
             state = {**self._state, self.cursor_field: earliest(sent, zone)}

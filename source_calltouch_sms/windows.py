@@ -7,6 +7,7 @@ known inside one window.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from source_calltouch_sms.api import PAGE_SIZE
@@ -90,24 +91,22 @@ class Reading:
         """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
         self.emitted = emitted
         """Keys of the SMS emitted so far, also by readings that failed; a hash of their status."""
-        self.keys: set[str] = set()
-        """Of the distinct SMS that came, in all passes since the total changed."""
-        self.sent: list[str] = []
-        """The readable `dateSent` of this pass."""
-        self.came: set[str] = set()
-        """Keys that came in this pass."""
+        self.keys: dict[str, int] = {}
+        """Of the distinct SMS that came since the total changed; the last pass that brought it."""
+        self.sent: list[str | None] = []
+        """The `dateSent` of this pass."""
         self.again: Counter[tuple[Any, ...]] = Counter()
         """How often rows came in this pass whose equals had come on another page of it."""
-        self.total = 0
+        self.total = self.passes = 0
         self.start_pass()
 
     def start_pass(self) -> None:
         """Begin again at the first page."""
+        self.passes += 1
         self.rows = self.pages = self.full_page = 0
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer prove anything."""
         self.sent.clear()
-        self.came.clear()
         self.again.clear()
 
     def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,14 +122,15 @@ class Reading:
         self.rows += size
         if self.too_much:
             return []
-        self.sent += [record["dateSent"] for record in records if record["dateSent"]]
-        keys = {record["smsKey"] for record in records}
-        again = self.came & keys
-        if again:
-            self.again.update(_identity(r) for r in records if r["smsKey"] in again)
-        self.came |= keys
-        self.keys |= keys
+        self.sent += map(itemgetter("dateSent"), records)
+        keys = list(map(_key, records))
+        if not self.keys.keys().isdisjoint(keys):
+            self.again.update(_identity(r) for r in records if self._came(r))
+        self.keys.update(dict.fromkeys(keys, self.passes))
         return self._emit(records)
+
+    def _came(self, record: Mapping[str, Any]) -> bool:
+        return self.keys.get(record["smsKey"]) == self.passes
 
     def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Take all SMS of some numbers, in one answer; return the new twins of those that came.
@@ -140,12 +140,13 @@ class Reading:
         """
         room, twins = Counter(self.again), []
         for record in records:
-            if record["smsKey"] not in self.came:
+            if not self._came(record):
                 if not room[_identity(record)]:
                     continue
                 room[_identity(record)] -= 1
             twins.append(record)
-        self.keys.update(record["smsKey"] for record in twins)
+        for key in map(_key, twins):
+            self.keys.setdefault(key, 0)
         return self._emit(twins)
 
     def _emit(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,18 +155,17 @@ class Reading:
         A key's rank goes by the order within an answer, so the row of a new key may have been
         emitted under another key. Which of equal rows it was, their statuses tell.
         """
-        new, old = records, [record for record in records if record["smsKey"] in self.emitted]
-        if old:
+        new = records
+        if not self.emitted.keys().isdisjoint(map(_key, records)):
             # By numbers, which are fewer and cheaper to look at than equal rows.
-            numbers = {record["phoneNumber"] for record in old}
+            numbers = {record["phoneNumber"] for record in records if _key(record) in self.emitted}
             new = [record for record in records if record["phoneNumber"] not in numbers]
             groups: dict[Any, list[dict[str, Any]]] = {}
             for record in records:
                 if record["phoneNumber"] in numbers:
                     groups.setdefault(_identity(record), []).append(record)
             new += [record for equals in groups.values() for record in self._missing(equals)]
-        keys = [record["smsKey"] for record in new]
-        self.emitted.update(zip(keys, map(_status, new), strict=True))
+        self.emitted.update(zip(map(_key, new), map(hash, map(_status, new)), strict=True))
         return new
 
     def _missing(self, equals: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -173,7 +173,7 @@ class Reading:
         for key in keys:
             if key in self.emitted:
                 status = self.emitted[key]
-                rows.remove(next((row for row in rows if _status(row) == status), rows[0]))
+                rows.remove(next((row for row in rows if hash(_status(row)) == status), rows[0]))
         for key, row in zip((k for k in keys if k not in self.emitted), rows, strict=True):
             yield {**row, "smsKey": key}
 
@@ -185,7 +185,7 @@ class Reading:
     @property
     def times(self) -> Counter[str]:
         """How many rows came in this pass, by wall time."""
-        return Counter(sent[:19] for sent in self.sent)
+        return Counter(sent[:19] for sent in self.sent if sent)
 
     @property
     def too_much(self) -> bool:
@@ -210,9 +210,6 @@ class Reading:
         return not self.spoiled and len(self.keys) == self.total
 
 
-def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return record["phoneNumber"], record["dateSent"], record["smsMessage"]
-
-
-def _status(record: Mapping[str, Any]) -> int:
-    return hash((record["smsStatus"], record["smsStatusDetail"]))
+_key = itemgetter("smsKey")
+_identity = itemgetter("phoneNumber", "dateSent", "smsMessage")
+_status = itemgetter("smsStatus", "smsStatusDetail")
