@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import requests
@@ -81,6 +81,7 @@ class Lookahead:
         self._changed = threading.Condition()
         self._windows: list[Window] = []
         self._most = 0
+        self._twins: list[Ask] = []
         self._due: Ask | None = None
         self._due_since = 0.0
         self._too_slow: set[Ask] = set()
@@ -92,15 +93,23 @@ class Lookahead:
         self._mean_pages = WINDOW_SMS / api.PAGE_SIZE
         self._left = False
 
-    def plan(self, windows: Sequence[Window], most: int) -> None:
-        """Say which windows to read, in order; one of more than `most` SMS is not paged."""
+    def plan(self, windows: Sequence[Window], most: int, twins: Sequence[Ask] = ()) -> None:
+        """Say which windows to read, in order; one of more than `most` SMS is not paged.
+
+        `twins` are requests about windows already read, and come before theirs.
+        """
         with self._changed:
-            self._windows, self._most = list(windows), most
-            kept = set(windows)
+            self._windows, self._most, self._twins = list(windows), most, list(twins)
+            kept = {*windows, *(ask.window for ask in twins)}
             self._requests = {a: r for a, r in self._requests.items() if a.window in kept}
             self._pages = {w: p if most else p[:0] for w, p in self._pages.items() if w in kept}
             self._mean_pages = self._mean_pages if most else 1.0
             self._start()
+
+    def has(self, ask: Ask) -> bool:
+        """Tell whether `take` need not wait."""
+        with self._changed:
+            return self._is_there(ask)
 
     def take(self, ask: Ask, seconds: float) -> requests.Response | None:
         """Return an answer, once; taking it again requests it again. None: it is not there yet.
@@ -130,6 +139,8 @@ class Lookahead:
                 return None
             self._too_slow.discard(ask)
             self._due = None
+            if ask in self._twins:
+                self._twins.remove(ask)
             if not ask.numbers and ask.window in self._pages:
                 self._pages[ask.window] = range(ask.page + 1, self._pages[ask.window].stop)
             self._start()
@@ -215,5 +226,5 @@ class Lookahead:
         return next(iter(pages), None)
 
     def _unasked_pages(self) -> Iterator[Ask]:
-        asks = (Ask(w, page) for w in self._windows for page in self._pages.get(w, ()))
-        return (ask for ask in asks if ask not in self._requests)
+        pages = (Ask(w, page) for w in self._windows for page in self._pages.get(w, ()))
+        return (ask for ask in chain(self._twins, pages) if ask not in self._requests)

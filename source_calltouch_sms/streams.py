@@ -55,6 +55,8 @@ LAG: Final = timedelta(minutes=1)
 """How far back "now" is: clocks differ, and the newest seconds are still being written."""
 IDLE_PASSES: Final = 6
 """After how many passes without progress a window counts as incomplete."""
+MOST_READINGS: Final = 3
+"""So many windows may wait for their proof; each of them holds the keys of its SMS."""
 PAUSE_SECONDS: Final = 2
 """Between two passes over the same window."""
 WAKE_SECONDS: Final = 0.5
@@ -66,8 +68,8 @@ Messages = Generator[AirbyteMessage, None, None]
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is what is still to be read, from its `dateFrom` to its `dateTo`. One window of it is
-    read before the next checkpoint. The state is the latest `dateSent` of the windows read whole.
+    A slice is what is not proved yet, from its `dateFrom` to its `dateTo`. One window of it is
+    proved before the next checkpoint. The state is the latest `dateSent` of the windows proved.
     """
 
     primary_key = "smsKey"
@@ -85,6 +87,9 @@ class SmsMessages(HttpStream):
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
         self._windows: list[Window] = []
+        """Those to be read, oldest first, as those below."""
+        self._readings: list[Reading] = []
+        """Those read, until all that is older is proved too."""
         self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
@@ -166,7 +171,7 @@ class SmsMessages(HttpStream):
         cursor_field: list[str] | None = None,
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterable[Mapping[str, Any]]:
-        """Yield what is still to be read, as long as there is something."""
+        """Yield what is not proved yet, as long as there is something."""
         plan = plan_sync(self._config, self._state, self._now, sync_mode)
         if not plan:
             self.logger.info("There is nothing to read: the period to read ends before it begins.")
@@ -175,11 +180,11 @@ class SmsMessages(HttpStream):
         self._windows = [whole_range]
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
-        self._emitted, self._emitted_until = dict[str, int](), whole_range.start
+        self._emitted: dict[Window, dict[str, int]] = {}
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
         try:
-            while self._windows:
-                yield _slice(Window(self._windows[0].start, whole_range.end))
+            while unproved := [*(r.window for r in self._readings), *self._windows]:
+                yield _slice(Window(min(unproved).start, whole_range.end))
         finally:
             self._ahead.close()
 
@@ -190,45 +195,64 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterator[StreamData]:
-        """Yield the records of the first window; where it cannot be read whole, of its first part.
+        """Yield records, until the oldest window is proved whole.
 
         Raises:
             AirbyteTracedException: a request failed for good, or a window is not whole.
         """
         try:
-            while self._windows:
-                window, started = self._windows[0], time.monotonic()
-                self._ahead.plan(self._windows, MAX_WINDOW_SMS if self._paged else 0)
-                parts = yield from self._read(window)
-                self._windows[:1] = parts
-                if parts and self._emitted:  # what came of it is not emitted again
-                    self._emitted_until = max(self._emitted_until, window.end)
-                if not parts:
-                    self._move_cursor(window)
-                    self._windows_read += 1
-                    self.logger.info(
-                        f"{window}: {self._reading.total} SMS on {self._reading.pages} pages, "
-                        f"{time.monotonic() - started:.1f} s"
-                    )
-                    return
+            while self._windows or self._readings:
+                self._plan_requests()
+                if self._proof_is_due:
+                    reading = self._readings.pop(0)
+                    yield from self._read_twins(reading)
+                    if reading.whole:
+                        self._move_cursor(reading)
+                        return
+                    parts = self._cut_unpaged(reading) or [reading.window]
+                else:
+                    window = self._windows.pop(0)
+                    most = MAX_WINDOW_SMS if self._paged else self._fits
+                    reading = Reading(window, most, self._emitted.pop(window, {}))
+                    parts = yield from self._read(reading)
+                    if not parts:
+                        self._readings.append(reading)
+                        self._readings.sort(key=lambda reading: reading.window)
+                self._windows[:0] = parts
+                if reading.emitted:  # what came of it is not emitted again
+                    self._emitted.update(dict.fromkeys(parts, reading.emitted))
         except BaseException:  # also when the reader just leaves
-            self._windows = []
+            self._windows, self._readings = [], []
             raise
         finally:
-            if not self._windows:
+            if not (self._windows or self._readings):
                 self._ahead.close()
                 self._log_summary()
 
-    def _read(self, window: Window) -> Generator[AirbyteMessage, None, list[Window]]:
-        """Yield a window's records; return the windows to read in its place, none if it is whole.
+    @property
+    def _proof_is_due(self) -> bool:
+        """Whether to prove the oldest window, rather than to read on while that has to wait."""
+        if not (self._readings and self._windows):
+            return not self._windows
+        oldest = self._readings[0]
+        if self._windows[0] < oldest.window:
+            return False
+        has_waited = len(self._readings) == MOST_READINGS
+        return has_waited or all(map(self._ahead.has, _twins_asks(oldest)[:1]))
+
+    def _plan_requests(self, *being_read: Window) -> None:
+        twins = [ask for reading in self._readings for ask in _twins_asks(reading)[:1]]
+        most = MAX_WINDOW_SMS if self._paged else 0
+        self._ahead.plan([*being_read, *self._windows], most, twins)
+
+    def _read(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
+        """Yield a window's records; return the windows to read in its place, none if it is read.
 
         It is replaced for three reasons: it holds too many SMS, Calltouch cannot answer so long a
         range, or its pages do not fit together. What proves it whole: see `Reading`.
         """
-        if window.start > self._emitted_until:
-            self._emitted = {}
-        most = MAX_WINDOW_SMS if self._paged else self._fits
-        reading = self._reading = Reading(window, most, self._emitted)
+        window = reading.window
+        self._reading = reading
         idle_passes = 0
         while idle_passes < IDLE_PASSES:
             total, count = reading.total, len(reading.keys)
@@ -237,21 +261,30 @@ class SmsMessages(HttpStream):
             except RequestWindowSplitRequiredException:
                 return window.parts(self._shorter(window))
             if reading.too_much:
-                return cut(window, reading.total, PART_SHARE * most)
+                return cut(window, reading.total, PART_SHARE * reading.most)
             idle = reading.total != total or not count < len(reading.keys) <= total
             idle_passes += idle
             if idle and reading.is_doubtful:
-                yield from self._read_twins(window)
+                if self._paged:
+                    return []
+                yield from self._read_twins(reading)
             if reading.whole:
                 return []
-            if reading.pages > 1 or reading.spoiled:
-                self._paged = False
-                self._fits = reading.full_page if reading.pages > 1 else self._fits
-                if window.seconds > 1 and reading.total > self._fits:
-                    return cut_by_times(window, reading.times, PART_SHARE * self._fits)
-            self._ahead.plan(self._windows, 0)
+            parts = self._cut_unpaged(reading)
+            if parts:
+                return parts
+            self._plan_requests(window)
             time.sleep(PAUSE_SECONDS)
         self._tell_incomplete()
+        return []
+
+    def _cut_unpaged(self, reading: Reading) -> list[Window]:
+        """Return parts that fit one answer, if pages do not fit together and it can be cut."""
+        if reading.pages > 1 or reading.spoiled:
+            self._paged = False
+            self._fits = reading.full_page if reading.pages > 1 else self._fits
+            if reading.window.seconds > 1 and reading.total > self._fits:
+                return cut_by_times(reading.window, reading.times, PART_SHARE * self._fits)
         return []
 
     def _read_pass(self, window: Window) -> Messages:
@@ -280,26 +313,23 @@ class SmsMessages(HttpStream):
                 self._longest_answered = max(self._longest_answered, window.seconds)
             yield from self._emit(records)
 
-    def _read_twins(self, window: Window) -> Messages:
-        """Yield the twins among rows that came on two pages.
+    def _read_twins(self, reading: Reading) -> Messages:
+        """Yield the twins among rows that came on two pages, whom an answer of their numbers tells.
 
-        An answer of their own phone numbers is a snapshot: as many numbers are asked for at once as
-        fit one, as long as that costs less than to read the window again.
+        It is a snapshot, if it is whole; else fewer are asked for at once.
         """
-        reading = self._reading
-        numbers = sorted(reading.doubtful_numbers)
-        at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
-        while not reading.whole and 0 < len(numbers) <= 2 * reading.pages * at_once:
-            ask = Ask(window, numbers=tuple(numbers[:at_once]))
+        asks = _twins_asks(reading)
+        while asks and not reading.whole:
+            ask = asks.pop(0)
             try:
                 page = api.read_page((yield from self._await(ask)).content)
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 yield from self._emit(reading.add_twins(self._maker.records(page.rows)))
-                numbers = numbers[at_once:]
             else:
-                at_once //= 2
+                left = [number for each in (ask, *asks) for number in each.numbers]
+                asks = _numbers_asks(reading, left, len(ask.numbers) // 2)
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; report once, while it lasts, that 429 delays it."""
@@ -343,6 +373,7 @@ class SmsMessages(HttpStream):
         fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
+            reading.accepted = True
             return
         raise transient_error(
             f"{fault} Nothing is lost: the next sync begins before this window. If it persists, "
@@ -350,15 +381,17 @@ class SmsMessages(HttpStream):
             "(require_complete_windows)."
         )
 
-    def _move_cursor(self, window: Window) -> None:
-        zone, latest = self._config.zone, max(filter(None, self._reading.sent), default="")[:19]
+    def _move_cursor(self, reading: Reading) -> None:
+        self._windows_read += 1
+        self.logger.info(f"{reading.window}: {reading.total} SMS on {reading.pages} pages")
+        zone, latest = self._config.zone, max(filter(None, reading.sent), default="")[:19]
         if latest:
-            sent = min(datetime.fromisoformat(latest), window.end)
+            sent = min(datetime.fromisoformat(latest), reading.window.end)
             state = {**self._state, self.cursor_field: earliest(sent, zone)}
             before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
             if cursor and (before is None or cursor > before):
                 self.state = state
-        if not self._windows:
+        if not (self._windows or self._readings):
             self.state = {**self._state, **self._plan.state}
 
     # One request.
@@ -395,3 +428,15 @@ class SmsMessages(HttpStream):
 def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
     bounds = {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
     return {**bounds, "phoneNumbers": list(numbers)} if numbers else bounds
+
+
+def _twins_asks(reading: Reading) -> list[Ask]:
+    numbers = [] if reading.whole else sorted(reading.doubtful_numbers)
+    return _numbers_asks(reading, numbers, min(reading.full_page // 2, api.MAX_NUMBERS))
+
+
+def _numbers_asks(reading: Reading, numbers: list[str], at_once: int) -> list[Ask]:
+    """Ask for some phone numbers; not at all, where to read the window again costs less."""
+    starts = range(0, len(numbers), at_once) if at_once else range(0)
+    asks = [Ask(reading.window, numbers=tuple(numbers[n : n + at_once])) for n in starts]
+    return asks if len(asks) <= 2 * reading.pages else []

@@ -95,6 +95,8 @@ class Reading:
         """Of the distinct SMS that came since the total changed; the last pass that brought it."""
         self.sent: list[str | None] = []
         """The `dateSent` of this pass."""
+        self.accepted = False
+        """Whether it counts as whole, though it never was."""
         self.again: Counter[tuple[Any, ...]] = Counter()
         """How often rows came in this pass whose equals had come on another page of it."""
         self.total = self.passes = 0
@@ -205,8 +207,8 @@ class Reading:
     @property
     def whole(self) -> bool:
         """Whether it is proved that every SMS of the window came."""
-        if self.pages == 1:
-            return self.rows == self.total
+        if self.accepted or self.pages == 1:
+            return self.accepted or self.rows == self.total
         return not self.spoiled and len(self.keys) == self.total
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, streams
+from source_calltouch_sms.lookahead import Lookahead
 from unit_tests.account import (
     FAULTS,
     SECONDS,
@@ -35,11 +36,13 @@ Serve = Callable[[Account], Account]
 
 
 @contextmanager
-def small(window: int, page_size: int) -> Iterator[None]:
-    """Make windows and answers hold few SMS."""
+def small(window: int, page_size: int, *, twins_late: bool = False) -> Iterator[None]:
+    """Make windows and answers hold few SMS; answers about twins seem under way when wanted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "MAX_WINDOW_SMS", window)
         patch.setattr(api, "PAGE_SIZE", page_size)
+        if twins_late:
+            patch.setattr(Lookahead, "has", lambda *_: False)
         yield
 
 
@@ -173,6 +176,20 @@ def test_numbers_are_asked_for_in_parts_that_fit_the_page_seen(serve: Serve) -> 
     assert all(len(body.get("phoneNumbers", [])) <= 10 for body in account.bodies)
 
 
+def test_windows_are_read_on_while_the_answer_about_twins_is_under_way(serve: Serve) -> None:
+    sms = [row(START + n * timedelta(days=1), f"70000000{n:03}") for n in range(70)]
+    account = serve(Account([*sms, *sms[::5]], page_size=10))
+    with small(20, 10_000, twins_late=True):
+        sync = read(stream())
+    assert_once(sync, account)
+    emitted = [identity(record) for record in sync.records]
+    twin_at = emitted.index(identity(sms[0]), 1)
+    assert len({wall for _, wall, _ in emitted[:twin_at]}) > 3 * 10, "three windows come first"
+    moments = [state["dateSent"] for state in sync.states]
+    assert moments == sorted(moments)
+    assert len(set(moments)) == len(moments) > 3, "each window has its checkpoint"
+
+
 def test_one_sms_before_every_call_does_not_hold_the_others_up(serve: Serve) -> None:
     account = serve(Account(mailings(250, 1), page_size=100))
     stable = account.identities()
@@ -258,6 +275,7 @@ def test_an_outage_does_not_shred_the_range(serve: Serve) -> None:
     faults=st.dictionaries(st.integers(1, 20), st.sampled_from(sorted(FAULTS)), max_size=3),
     longest=st.none() | st.integers(3, 80),
     complete=st.booleans(),
+    twins_late=st.booleans(),
     stop=st.none() | st.integers(1, 40),
 )
 def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # noqa: C901
@@ -272,6 +290,7 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
     faults: dict[int, str],
     longest: int | None,
     complete: bool,  # noqa: FBT001
+    twins_late: bool,  # noqa: FBT001
     stop: int | None,
 ) -> None:
     account = Account(rows, page_size=page_size, faults=faults)
@@ -301,7 +320,7 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
 
     account.before_answer, account.spoil = before_answer, spoil
     stable = Counter(identity(sms) for sms in rows)
-    with requests_mock.Mocker() as mock, small(window, 10_000):
+    with requests_mock.Mocker() as mock, small(window, 10_000, twins_late=twins_late):
         account.serve(mock)
         changes: dict[str, Any] = {"require_complete_windows": complete}
         if stop:
