@@ -283,6 +283,21 @@ def test_what_came_for_windows_no_longer_planned_is_let_go(server: Server) -> No
     assert server.asked.count(Ask(old)) == 2
 
 
+def test_requests_about_twins_come_before_pages_and_once(server: Server) -> None:
+    before, window = windows(2, 50)
+    twins = Ask(before, numbers=("70000000001",))
+    server.ahead.plan([window], MANY, [twins])
+    settle()
+    assert server.asked[:3] == [Ask(window), twins, Ask(window, 2)], "none is known but the first"
+    assert server.ahead.has(twins)
+    server.ahead.plan([window], MANY, [twins])
+    server.take(Ask(window))
+    server.take(twins)
+    settle()
+    assert not server.ahead.has(twins)
+    assert server.asked.count(twins) == 1
+
+
 def test_the_next_request_is_chosen_when_the_one_before_it_has_passed(server: Server) -> None:
     plan = windows(1, 100)
     server.ahead.plan(plan, MANY)
