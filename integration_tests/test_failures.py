@@ -80,7 +80,8 @@ def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
 
 def test_killed_at_any_record_the_next_sync_goes_on_from_the_last_state(tmp_path: Path) -> None:
     chance = random.Random(4)
-    with running("--sms", "150000", "--rate", "0", "--shape", "late") as sandbox:
+    options = ("--sms", "150000", "--rate", "0", "--shape", "late", "--order", "ascending")
+    with running(*options) as sandbox:
         table: dict[str, dict[str, Any]] = {}
         state: list[dict[str, Any]] = []
         kept = []

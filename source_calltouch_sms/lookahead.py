@@ -106,10 +106,10 @@ class Lookahead:
             self._mean_pages = self._mean_pages if most else 1.0
             self._start()
 
-    def has(self, ask: Ask) -> bool:
-        """Tell whether `take` need not wait."""
+    def has(self, ask: Ask, seconds: float) -> bool:
+        """Tell whether an answer is there, or comes within some seconds."""
         with self._changed:
-            return self._is_there(ask)
+            return self._changed.wait_for(lambda: self._is_there(ask), seconds)
 
     def take(self, ask: Ask, seconds: float) -> requests.Response | None:
         """Return an answer, once; taking it again requests it again. None: it is not there yet.

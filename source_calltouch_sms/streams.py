@@ -60,7 +60,7 @@ MOST_READINGS: Final = 3
 PAUSE_SECONDS: Final = 2
 """Between two passes over the same window."""
 WAKE_SECONDS: Final = 0.5
-"""How often a waiting reader wakes up, to report that it waits."""
+"""How long the reader waits for an answer before it sees to something else."""
 
 Messages = Generator[AirbyteMessage, None, None]
 
@@ -237,8 +237,9 @@ class SmsMessages(HttpStream):
         oldest = self._readings[0]
         if self._windows[0] < oldest.window:
             return False
-        has_waited = len(self._readings) == MOST_READINGS
-        return has_waited or all(map(self._ahead.has, _twins_asks(oldest)[:1]))
+        if len(self._readings) == MOST_READINGS:
+            return True
+        return all(self._ahead.has(ask, WAKE_SECONDS) for ask in _twins_asks(oldest)[:1])
 
     def _plan_requests(self, *being_read: Window) -> None:
         twins = [ask for reading in self._readings for ask in _twins_asks(reading)[:1]]

@@ -289,12 +289,12 @@ def test_requests_about_twins_come_before_pages_and_once(server: Server) -> None
     server.ahead.plan([window], MANY, [twins])
     settle()
     assert server.asked[:3] == [Ask(window), twins, Ask(window, 2)], "none is known but the first"
-    assert server.ahead.has(twins)
+    assert server.ahead.has(twins, 0)
     server.ahead.plan([window], MANY, [twins])
     server.take(Ask(window))
     server.take(twins)
     settle()
-    assert not server.ahead.has(twins)
+    assert not server.ahead.has(twins, 0)
     assert server.asked.count(twins) == 1
 
 
