@@ -17,6 +17,7 @@ COMMAND = [sys.executable, str(ROOT / "main.py")]
 TIMEOUT = 240  # seconds
 
 Sms = Mapping[str, Any]
+Plan = list[dict[str, Any]]  # of faults, as the sandbox takes it
 
 
 def catalog(sync_mode: str) -> dict[str, Any]:
@@ -148,6 +149,15 @@ def identities(account: Iterable[Sms]) -> Counter[tuple[Any, ...]]:
     return Counter(
         (sms["phoneNumber"], _wall(sms["dateSent"]), sms["smsMessage"]) for sms in account
     )
+
+
+def assert_account(
+    before: Counter[tuple[Any, ...]], after: Iterable[Sms], records: Iterable[Sms]
+) -> None:
+    """Assert that a table by key holds what was there all the time, and nothing that never was."""
+    stays = identities(after)
+    found = identities({record["smsKey"]: record for record in records}.values())
+    assert before & stays <= found <= before | stays
 
 
 def assert_whole(output: Output, account: Iterable[Sms]) -> None:

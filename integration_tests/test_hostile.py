@@ -3,17 +3,13 @@
 import os
 import struct
 import zoneinfo
-from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from integration_tests.commands import identities, killed, run
-from sandbox.process import Sandbox, running
-
-Plan = list[dict[str, Any]]
+from integration_tests.commands import Plan, assert_account, identities, run
+from sandbox.process import running
 
 # Options of the sandbox, a plan of faults, and how many requests may be made.
 DEAR: dict[str, tuple[str, Plan, int]] = {
@@ -21,18 +17,6 @@ DEAR: dict[str, tuple[str, Plan, int]] = {
     "more mailings": ("--order ties --mailings --sms 180000", [], 50),
     "one second": ("--order ties --shape burst --sms 31000", [], 120),
     "some disappear": ("--sms 45000", [{"kind": "gone-rows", "at": 3}], 20),
-}
-# The same of accounts of 2,001 SMS, and after how many records the first sync is killed.
-SMALL: dict[str, tuple[str, Plan, int]] = {
-    "mailings": ("--order ties --mailings 150 --page-size 500", [], 501),
-    "one second": ("--order ties --mailings 2001 --page-size 1500", [], 1_700),
-    "the last page goes": ("--page-size 1000", [{"kind": "gone-rows", "at": 3}], 1_001),
-    "one arrives in each range": ("--arriving", [{"kind": "late-rows", "every": 1, "rows": 1}], 1),
-    "an empty first page": ("", [{"kind": "short-page", "rows": 10_000, "at": 1}], 2_000),
-    "smaller pages": ("--page-size 1000", [{"kind": "page-size", "rows": 300, "from": 2}], 1_200),
-    "larger pages": ("--page-size 300", [{"kind": "page-size", "rows": 1000, "from": 2}], 500),
-    "a total as text": ("--total-as-text --page-size 1000", [], 1_999),
-    "no long ranges": ("--longest-days 40 --days 100", [], 300),
 }
 
 
@@ -44,32 +28,9 @@ def test_doubt_costs_few_requests_and_emits_nothing_twice(tmp_path: Path, case: 
         sandbox.set_faults(plan)
         output = run(tmp_path, "read", sandbox.config(), None, "full_refresh")
         assert len({record["smsKey"] for record in output.records}) == len(output.records)
-        assert_account(sandbox, before, output.records)
+        assert_account(before, sandbox.sms(), output.records)
         assert len(sandbox.stats()["bodies"]) <= most
     assert output.code == 0, output.logs
-
-
-@pytest.mark.parametrize("case", SMALL)
-def test_a_sync_that_was_killed_is_made_whole_by_the_next(tmp_path: Path, case: str) -> None:
-    options, plan, kill_after = SMALL[case]
-    with running("--sms", "2001", *options.split()) as sandbox:
-        before = identities(sandbox.sms())
-        sandbox.set_faults(plan)
-        records, states = killed(tmp_path, sandbox.config(), kill_after)
-        sandbox.set_faults(plan)
-        output = run(tmp_path, "read", sandbox.config(), states[-1:])
-        assert output.code == 0, output.logs
-        assert len({record["smsKey"] for record in output.records}) == len(output.records)
-        assert_account(sandbox, before, [*records, *output.records])
-
-
-def assert_account(
-    sandbox: Sandbox, before: Counter[tuple[Any, ...]], records: list[dict[str, Any]]
-) -> None:
-    """Assert that a table by key holds what was there all the time, and nothing that never was."""
-    after = identities(sandbox.sms())
-    found = identities({record["smsKey"]: record for record in records}.values())
-    assert before & after <= found <= before | after
 
 
 def zone_file(offset: timedelta) -> bytes:
