@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import requests
 
-from integration_tests.commands import Output, identities, killed, lines, run, start
+from integration_tests.commands import (
+    Output,
+    assert_account,
+    identities,
+    killed,
+    lines,
+    run,
+    start,
+)
 from integration_tests.test_faults import SURVIVED
 from sandbox.process import Sandbox, running
 
@@ -35,13 +43,9 @@ def test_a_fault_that_stays_is_explained_and_the_next_sync_goes_on(
     assert sentence in error["message"]
     assert failed.statuses[-1] == "INCOMPLETE"
     sandbox.set_faults([])
-    assert_union(sandbox, failed, run(tmp_path, "read", sandbox.config(), failed.states[-1:]))
-
-
-def assert_union(sandbox: Sandbox, *outputs: Output) -> None:
-    """Assert that the outputs together are the account, by key."""
-    table = {record["smsKey"]: record for output in outputs for record in output.records}
-    assert identities(table.values()) == identities(sandbox.sms())
+    output = run(tmp_path, "read", sandbox.config(), failed.states[-1:])
+    account = sandbox.sms()
+    assert_account(identities(account), account, [*failed.records, *output.records])
 
 
 def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> None:
@@ -102,6 +106,7 @@ def test_random_faults_end_in_the_account_or_go_on_to_it(tmp_path: Path, seed: i
     chance = random.Random(seed)
     kinds = [*SURVIVED, {"kind": "token-revoked"}, {"kind": "unknown-json"}]
     with running("--sms", "20000", "--page-size", "1000", "--rate", "0") as sandbox:
+        before = identities(sandbox.sms())
         outputs: list[Output] = []
         for _ in range(6):
             calls = chance.sample(range(1, 30), 6)
@@ -114,4 +119,5 @@ def test_random_faults_end_in_the_account_or_go_on_to_it(tmp_path: Path, seed: i
             sandbox.set_faults([])
         else:
             outputs.append(run(tmp_path, "read", sandbox.config(), outputs[-1].states[-1:] or None))
-        assert_union(sandbox, *outputs)
+        records = [record for output in outputs for record in output.records]
+        assert_account(before, sandbox.sms(), records)
