@@ -68,6 +68,7 @@ def test_no_fault_that_passes_makes_a_read_say_what_is_private(
 ) -> None:
     plan = [{**fault, "at": 2 * n + 1} for n, fault in enumerate(SURVIVED)]
     output = assert_private_under(plan, "read", sandbox, tmp_path, monkeypatch)
+    assert sandbox.stats()["faulted"] == len(plan)
     texts = [record["smsMessage"] for record in output.records]
     assert sum(text.startswith(TEXT) for text in texts) == MARKED, "what is marked was read"
 

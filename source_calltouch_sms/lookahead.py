@@ -82,6 +82,7 @@ class Lookahead:
         self._windows: list[Window] = []
         self._most = 0
         self._twins: list[Ask] = []
+        """About windows already read; not yet taken."""
         self._due: Ask | None = None
         self._due_since = 0.0
         self._too_slow: set[Ask] = set()
@@ -216,7 +217,7 @@ class Lookahead:
         held = len(self._requests)
         if held >= needed or (held + 1 + DECODING) * self._mean_bytes > MOST_BYTES:
             return None
-        pages = list(islice(self._unasked_pages(), needed))
+        pages = list(islice(self._unasked(), needed))
         first_pages = [Ask(window) for window in self._windows if window not in self._pages]
         unasked = [ask for ask in first_pages if ask not in self._requests]
         # First pages go early, for they tell what to ask for; each promises as many as others had.
@@ -225,6 +226,6 @@ class Lookahead:
             return unasked[0]
         return next(iter(pages), None)
 
-    def _unasked_pages(self) -> Iterator[Ask]:
+    def _unasked(self) -> Iterator[Ask]:
         pages = (Ask(w, page) for w in self._windows for page in self._pages.get(w, ()))
         return (ask for ask in chain(self._twins, pages) if ask not in self._requests)

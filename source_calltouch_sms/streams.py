@@ -87,9 +87,9 @@ class SmsMessages(HttpStream):
         self._maker = RecordMaker(config.site_id, config.zone)
         self._state: MutableMapping[str, Any] = {}
         self._windows: list[Window] = []
-        """Those to be read, oldest first, as those below."""
+        """Those still to be read, oldest first."""
         self._readings: list[Reading] = []
-        """Those read, until all that is older is proved too."""
+        """Of windows read that are not proved yet, or behind one that is not; oldest first."""
         self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
@@ -181,6 +181,7 @@ class SmsMessages(HttpStream):
         self._ahead = Lookahead(self._fetch, self._pace)
         self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
         self._emitted: dict[Window, dict[str, int]] = {}
+        """By window still to be read: what readings that failed have emitted of it."""
         self._started, self._windows_read, self._records, self._undated = time.monotonic(), 0, 0, 0
         try:
             while unproved := [*(r.window for r in self._readings), *self._windows]:
@@ -208,6 +209,10 @@ class SmsMessages(HttpStream):
                     yield from self._read_twins(reading)
                     if reading.whole:
                         self._move_cursor(reading)
+                        self._windows_read += 1
+                        self.logger.info(
+                            f"{reading.window}: {reading.total} SMS on {reading.pages} pages"
+                        )
                         return
                     parts = self._cut_unpaged(reading) or [reading.window]
                 else:
@@ -232,14 +237,14 @@ class SmsMessages(HttpStream):
     @property
     def _proof_is_due(self) -> bool:
         """Whether to prove the oldest window, rather than to read on while that has to wait."""
-        if not (self._readings and self._windows):
-            return not self._windows
-        oldest = self._readings[0]
-        if self._windows[0] < oldest.window:
+        if not self._windows:
+            return True
+        if not self._readings or self._windows[0] < self._readings[0].window:
             return False
         if len(self._readings) == MOST_READINGS:
             return True
-        return all(self._ahead.has(ask, WAKE_SECONDS) for ask in _twins_asks(oldest)[:1])
+        asks = _twins_asks(self._readings[0])[:1]
+        return all(self._ahead.has(ask, WAKE_SECONDS) for ask in asks)
 
     def _plan_requests(self, *being_read: Window) -> None:
         twins = [ask for reading in self._readings for ask in _twins_asks(reading)[:1]]
@@ -247,8 +252,9 @@ class SmsMessages(HttpStream):
         self._ahead.plan([*being_read, *self._windows], most, twins)
 
     def _read(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
-        """Yield a window's records; return the windows to read in its place, none if it is read.
+        """Yield a window's records; return the windows to read in its place.
 
+        There are none where it is whole, or lacks no more than an answer about twins.
         It is replaced for three reasons: it holds too many SMS, Calltouch cannot answer so long a
         range, or its pages do not fit together. What proves it whole: see `Reading`.
         """
@@ -267,7 +273,7 @@ class SmsMessages(HttpStream):
             idle_passes += idle
             if idle and reading.is_doubtful:
                 if self._paged:
-                    return []
+                    return []  # others are read while the answer about its twins is under way
                 yield from self._read_twins(reading)
             if reading.whole:
                 return []
@@ -315,9 +321,10 @@ class SmsMessages(HttpStream):
             yield from self._emit(records)
 
     def _read_twins(self, reading: Reading) -> Messages:
-        """Yield the twins among rows that came on two pages, whom an answer of their numbers tells.
+        """Yield the twins among rows that came on two pages.
 
-        It is a snapshot, if it is whole; else fewer are asked for at once.
+        An answer of their phone numbers alone tells them, if all of it fits one page; where it does
+        not, fewer numbers are asked for at once.
         """
         asks = _twins_asks(reading)
         while asks and not reading.whole:
@@ -383,8 +390,6 @@ class SmsMessages(HttpStream):
         )
 
     def _move_cursor(self, reading: Reading) -> None:
-        self._windows_read += 1
-        self.logger.info(f"{reading.window}: {reading.total} SMS on {reading.pages} pages")
         zone, latest = self._config.zone, max(filter(None, reading.sent), default="")[:19]
         if latest:
             sent = min(datetime.fromisoformat(latest), reading.window.end)
@@ -432,6 +437,7 @@ def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _twins_asks(reading: Reading) -> list[Ask]:
+    """Ask for all that may be twins, by as many phone numbers at once as should fit one page."""
     numbers = [] if reading.whole else sorted(reading.doubtful_numbers)
     return _numbers_asks(reading, numbers, min(reading.full_page // 2, api.MAX_NUMBERS))
 

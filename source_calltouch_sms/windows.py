@@ -96,7 +96,7 @@ class Reading:
         self.sent: list[str | None] = []
         """The `dateSent` of this pass."""
         self.accepted = False
-        """Whether it counts as whole, though it never was."""
+        """Whether a setting lets it count as whole, though there is no proof."""
         self.again: Counter[tuple[Any, ...]] = Counter()
         """How often rows came in this pass whose equals had come on another page of it."""
         self.total = self.passes = 0
@@ -206,9 +206,11 @@ class Reading:
 
     @property
     def whole(self) -> bool:
-        """Whether it is proved that every SMS of the window came."""
-        if self.accepted or self.pages == 1:
-            return self.accepted or self.rows == self.total
+        """Whether it is proved that every SMS of the window came, or that is no longer asked."""
+        if self.accepted:
+            return True
+        if self.pages == 1:
+            return self.rows == self.total
         return not self.spoiled and len(self.keys) == self.total
 
 
