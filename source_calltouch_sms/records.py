@@ -1,6 +1,7 @@
 """How a row becomes a record: its time gets the project's zone, the SMS a key. No side effects."""
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +14,12 @@ FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "sms
 """The documented fields of an SMS, all of them text."""
 
 DIGEST_BYTES: Final = 16
-_CLOCK_TAILS: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in range(60))
+BATCH_ROWS: Final = 500
+"""So few are still in the processor's cache when they are written: a tenth of all CPU less."""
+_HOURS: Final = frozenset(f"{h:02}" for h in range(24))
+_MINUTES: Final = frozenset(f":{m:02}:{s:02}" for m in range(60) for s in range(60))
+
+Records = list[dict[str, Any]]
 
 
 def wall_time(moment: datetime, zone: pendulum.Timezone) -> datetime:
@@ -54,59 +60,66 @@ class RecordMaker:
     def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
         self._site_id = site_id
         self._zone = zone
-        self._hours: dict[str, tuple[str, str]] = {}
+        self._days: dict[str, tuple[str, str]] = {}
 
-    def records(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Turn the rows of one answer into records, in place, so that unknown fields pass through.
+    def records(self, rows: list[dict[str, Any]]) -> Iterator[Records]:
+        """Turn the rows of one answer into records, a batch at a time; `rows` is emptied.
 
-        The key is a hash of site, number, wall time and text, and of the rank among the answer's
-        rows that agree in these: neither the zone that is set, nor the way dates are written, nor a
-        status that changes touches it.
+        They are the same objects, so that unknown fields pass through. The key is a hash of site,
+        number, wall time and text, and of the rank among the answer's rows that agree in these:
+        neither the zone that is set, nor the way dates are written, nor a status that changes
+        touches it.
         """
-        site_id, hours, dumps = self._site_id, self._hours, orjson.dumps
+        site_id, days, dumps = self._site_id, self._days, orjson.dumps
         empty = hashlib.blake2b(digest_size=DIGEST_BYTES)
         counts: dict[str, int] = {}
-        for row in rows:
-            get = row.get
-            number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
-            status, detail = get("smsStatus"), get("smsStatusDetail")
-            if not type(number) is type(sent) is type(text) is type(status) is type(detail) is str:
-                number, sent, text = _make_texts(row)
+        while rows:
+            batch = rows[:BATCH_ROWS]
+            del rows[:BATCH_ROWS]
+            for row in batch:
+                get = row.get
+                number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
+                status, detail = get("smsStatus"), get("smsStatusDetail")
+                if not (
+                    type(number) is type(sent) is type(text) is type(status) is type(detail) is str
+                ):
+                    number, sent, text = _make_texts(row)
 
-            hour, clock = (hours.get(sent[:13]), sent[13:]) if sent else (None, "")
-            if hour is None or clock not in _CLOCK_TAILS:
-                wall, iso = self._read_date(sent or "")
-            else:
-                wall = hour[0] + clock
-                iso = f"{wall}{hour[1]}"
+                when = sent or ""
+                day = days.get(when[:11])
+                if day is None or when[11:13] not in _HOURS or when[13:] not in _MINUTES:
+                    wall, iso = self._read_date(when)
+                else:
+                    wall = day[0] + when[11:]
+                    iso = wall + day[1]
 
-            digest = empty.copy()  # cheaper than a new one
-            digest.update(dumps((site_id, number, wall or sent, text)))
-            key = digest.hexdigest()
-            rank = counts.get(key, 0)
-            counts[key] = rank + 1
-            if rank:
-                digest.update(b"%d" % rank)
+                digest = empty.copy()  # cheaper than a new one
+                digest.update(dumps((site_id, number, wall or sent, text)))
                 key = digest.hexdigest()
-            row["siteId"] = site_id
-            row["dateSent"] = iso
-            row["smsKey"] = key
-        return rows
+                rank = counts.get(key, 0)
+                counts[key] = rank + 1
+                if rank:
+                    digest.update(b"%d" % rank)
+                    key = digest.hexdigest()
+                row["siteId"] = site_id
+                row["dateSent"] = iso
+                row["smsKey"] = key
+            yield batch
 
     def _read_date(self, sent: str) -> tuple[str | None, str | None]:
         """Read a time the slow way: its wall time and its zoned form, None if it is not a time.
 
-        A zone's offset is the same for a whole hour, except for a few hours in a few zones, so it
-        is remembered by hour.
+        No zone changes its offset twice within a day, so where it is the same at both ends of a
+        day, it is remembered for the whole of it.
         """
         try:
             wall = read_wire_time(sent)
         except ValueError:
             return None, None
-        hour = wall.replace(minute=0, second=0)
-        first, last = (zoned(hour + timedelta(seconds=s), self._zone) for s in (0, 3599))
+        ends = wall.replace(hour=0, minute=0, second=0), wall.replace(hour=23, minute=59, second=59)
+        first, last = (zoned(end, self._zone) for end in ends)
         if first[19:] == last[19:]:
-            self._hours[sent[:13]] = (first[:13], first[19:])
+            self._days[sent[:11]] = (first[:11], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
 
 

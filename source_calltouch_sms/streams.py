@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 import pendulum
@@ -90,7 +91,6 @@ class SmsMessages(HttpStream):
         """Those still to be read, oldest first."""
         self._readings: list[Reading] = []
         """Of windows read that are not proved yet, or behind one that is not; oldest first."""
-        self._limit_reported = False
 
     # The request, as in Calltouch's documentation.
 
@@ -140,16 +140,17 @@ class SmsMessages(HttpStream):
         stream_state: Mapping[str, Any] | None = None,
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         """Return the page's records that are new in the window.
 
         Raises:
             ErrorBody: the body is no page, though it seemed one when it came.
         """
         page = api.read_page(response.content)
-        return self._reading.add(page.total, self._maker.records(page.rows))
+        batches = self._maker.records(page.rows)
+        return chain.from_iterable(self._reading.add(page.total, len(page.rows), batches))
 
-    def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
+    def next_page_token(self, *_: Any, **__: Any) -> Mapping[str, Any] | None:
         """Return the next page's number, as long as the pages so far fit together."""
         return {"pageOfResult": self._reading.pages + 1} if self._reading.goes_on else None
 
@@ -210,6 +211,8 @@ class SmsMessages(HttpStream):
                     if reading.whole:
                         self._move_cursor(reading)
                         self._windows_read += 1
+                        self._records += reading.distinct
+                        self._undated += reading.sent.count(None)
                         self.logger.info(
                             f"{reading.window}: {reading.total} SMS on {reading.pages} pages"
                         )
@@ -224,8 +227,9 @@ class SmsMessages(HttpStream):
                         self._readings.append(reading)
                         self._readings.sort(key=lambda reading: reading.window)
                 self._windows[:0] = parts
-                if reading.emitted:  # what came of it is not emitted again
-                    self._emitted.update(dict.fromkeys(parts, reading.emitted))
+                if parts:  # what came of it is not emitted again
+                    emitted = {**reading.emitted, **reading.keys}
+                    self._emitted.update(dict.fromkeys(parts, emitted))
         except BaseException:  # also when the reader just leaves
             self._windows, self._readings = [], []
             raise
@@ -262,14 +266,14 @@ class SmsMessages(HttpStream):
         self._reading = reading
         idle_passes = 0
         while idle_passes < IDLE_PASSES:
-            total, count = reading.total, len(reading.keys)
+            total, count = reading.total, reading.distinct
             try:
                 yield from self._read_pass(window)
             except RequestWindowSplitRequiredException:
                 return window.parts(self._shorter(window))
             if reading.too_much:
                 return cut(window, reading.total, PART_SHARE * reading.most)
-            idle = reading.total != total or not count < len(reading.keys) <= total
+            idle = reading.total != total or not count < reading.distinct <= total
             idle_passes += idle
             if idle and reading.is_doubtful:
                 if self._paged:
@@ -314,11 +318,11 @@ class SmsMessages(HttpStream):
                     raise explain(body, response) from None
                 damaged = True  # requested once more
                 continue
-            token = self.next_page_token(response)
             del response  # up to 60 MB, while its records are emitted
+            yield from self._emit(records)
+            token = self.next_page_token()
             if ask.page == 1:
                 self._longest_answered = max(self._longest_answered, window.seconds)
-            yield from self._emit(records)
 
     def _read_twins(self, reading: Reading) -> Messages:
         """Yield the twins among rows that came on two pages.
@@ -334,25 +338,24 @@ class SmsMessages(HttpStream):
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
-                yield from self._emit(reading.add_twins(self._maker.records(page.rows)))
+                rows = chain.from_iterable(self._maker.records(page.rows))
+                yield from self._emit(reading.add_twins(list(rows)))
             else:
                 left = [number for each in (ask, *asks) for number in each.numbers]
                 asks = _numbers_asks(reading, left, len(ask.numbers) // 2)
 
     def _await(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; report once, while it lasts, that 429 delays it."""
+        is_reported = False
         while (response := self._ahead.take(ask, WAKE_SECONDS)) is None:
-            if self._pace.holds_up and not self._limit_reported:
-                self._limit_reported = True
+            if self._pace.holds_up and not is_reported:
+                is_reported = True
                 yield self._limited_message()
         return response
 
-    def _emit(self, records: list[dict[str, Any]]) -> Messages:
+    def _emit(self, records: Iterable[dict[str, Any]]) -> Messages:
         """Yield records as messages, since plain records the CDK copies and inspects."""
         now, name = time.time_ns() // 1_000_000, self.name
-        self._records += len(records)
-        self._undated += [record["dateSent"] for record in records].count(None)
-        self._limit_reported = self._limit_reported and not records
         for record in records:
             yield AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(name, record, now))
 
@@ -378,7 +381,7 @@ class SmsMessages(HttpStream):
     def _tell_incomplete(self) -> None:
         reading = self._reading
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
+        fault += f"returned {reading.distinct} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self.logger.warning(f"{fault} Continuing, as set.")
             reading.accepted = True

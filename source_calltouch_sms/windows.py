@@ -4,13 +4,14 @@ A second is never in two windows, so what depends on all SMS of a second (a key'
 known inside one window.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from source_calltouch_sms.api import PAGE_SIZE
+from source_calltouch_sms.records import Records
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
@@ -90,32 +91,39 @@ class Reading:
         self.most = most
         """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
         self.emitted = emitted
-        """Keys of the SMS emitted so far, also by readings that failed; a hash of their status."""
+        """Of the SMS emitted by passes before, also of readings that failed; like `keys`."""
+        self.earlier: set[str] = set()
+        """Of the SMS that came in passes before, since the total changed; their keys."""
         self.keys: dict[str, int] = {}
-        """Of the distinct SMS that came since the total changed; the last pass that brought it."""
+        """Of the SMS that came in this pass, all of them emitted; a hash of their status."""
         self.sent: list[str | None] = []
         """The `dateSent` of this pass."""
         self.accepted = False
         """Whether a setting lets it count as whole, though there is no proof."""
         self.again: Counter[tuple[Any, ...]] = Counter()
         """How often rows came in this pass whose equals had come on another page of it."""
-        self.total = self.passes = 0
+        self.total = 0
         self.start_pass()
 
     def start_pass(self) -> None:
         """Begin again at the first page."""
-        self.passes += 1
+        self.earlier.update(self.keys)
+        self._put_aside()
         self.rows = self.pages = self.full_page = 0
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer prove anything."""
         self.sent.clear()
         self.again.clear()
 
-    def add(self, total: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Take the next page's records and the total it reported; return those that are new."""
-        size = len(records)
+    def _put_aside(self) -> None:
+        self.emitted.update(self.keys)
+        self.keys.clear()
+
+    def add(self, total: int, size: int, batches: Iterable[Records]) -> Iterator[Records]:
+        """Take the next page, its records in batches; yield those that were not emitted yet."""
         if total != self.total:  # SMS came or went: what came before proves nothing now
-            self.keys.clear()
+            self._put_aside()
+            self.earlier.clear()
             self.spoiled = self.pages > 0
         if self.pages and size != min(self.full_page, total - self.rows):
             self.spoiled = True
@@ -123,18 +131,24 @@ class Reading:
         self.pages += 1
         self.rows += size
         if self.too_much:
-            return []
-        self.sent += map(itemgetter("dateSent"), records)
-        keys = list(map(_key, records))
-        if not self.keys.keys().isdisjoint(keys):
-            self.again.update(_identity(r) for r in records if self._came(r))
-        self.keys.update(dict.fromkeys(keys, self.passes))
-        return self._emit(records)
+            return
+        emitted = ChainMap(self.keys, self.emitted)
+        known, numbers = [], set[str | None]()
+        for batch in batches:
+            new, keys = batch, list(map(_key, batch))
+            self.sent += map(_sent, batch)
+            if numbers or not all(seen.keys().isdisjoint(keys) for seen in emitted.maps):
+                self.again.update(_identity(r) for r in batch if _key(r) in self.keys)
+                # By numbers, which are fewer and cheaper to look at than equal rows.
+                numbers.update(r["phoneNumber"] for r in batch if _key(r) in emitted)
+                known += [r for r in batch if r["phoneNumber"] in numbers]
+                new = [r for r in batch if r["phoneNumber"] not in numbers]
+                keys = list(map(_key, new))
+            self.keys.update(zip(keys, map(hash, map(_status, new)), strict=True))
+            yield new
+        yield self._new(known)
 
-    def _came(self, record: Mapping[str, Any]) -> bool:
-        return self.keys.get(record["smsKey"]) == self.passes
-
-    def add_twins(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def add_twins(self, records: Records) -> Records:
         """Take all SMS of some numbers, in one answer; return the new twins of those that came.
 
         No more of each than came on the pages: others have come since, or will come on pages, and
@@ -142,42 +156,27 @@ class Reading:
         """
         room, twins = Counter(self.again), []
         for record in records:
-            if not self._came(record):
+            if _key(record) not in self.keys:
                 if not room[_identity(record)]:
                     continue
                 room[_identity(record)] -= 1
             twins.append(record)
-        for key in map(_key, twins):
-            self.keys.setdefault(key, 0)
-        return self._emit(twins)
+        return self._new(twins)
 
-    def _emit(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return an answer's records that were not emitted yet.
+    def _new(self, records: Records) -> Records:
+        """Return those that were not emitted yet.
 
         A key's rank goes by the order within an answer, so the row of a new key may have been
         emitted under another key. Which of equal rows it was, their statuses tell.
         """
-        new = records
-        if not self.emitted.keys().isdisjoint(map(_key, records)):
-            # By numbers, which are fewer and cheaper to look at than equal rows.
-            numbers = {record["phoneNumber"] for record in records if _key(record) in self.emitted}
-            new = [record for record in records if record["phoneNumber"] not in numbers]
-            groups: dict[Any, list[dict[str, Any]]] = {}
-            for record in records:
-                if record["phoneNumber"] in numbers:
-                    groups.setdefault(_identity(record), []).append(record)
-            new += [record for equals in groups.values() for record in self._missing(equals)]
-        self.emitted.update(zip(map(_key, new), map(hash, map(_status, new)), strict=True))
+        emitted = ChainMap(self.keys, self.emitted)
+        groups: dict[Any, Records] = {}
+        for record in records:
+            groups.setdefault(_identity(record), []).append(record)
+        new = [record for equals in groups.values() for record in _missing(equals, emitted)]
+        self.keys.update((key, emitted[key]) for key in map(_key, records) if key in emitted)
+        self.keys.update(zip(map(_key, new), map(hash, map(_status, new)), strict=True))
         return new
-
-    def _missing(self, equals: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        keys, rows = [record["smsKey"] for record in equals], list(equals)
-        for key in keys:
-            if key in self.emitted:
-                status = self.emitted[key]
-                rows.remove(next((row for row in rows if hash(_status(row)) == status), rows[0]))
-        for key, row in zip((k for k in keys if k not in self.emitted), rows, strict=True):
-            yield {**row, "smsKey": key}
 
     @property
     def doubtful_numbers(self) -> set[str]:
@@ -191,7 +190,7 @@ class Reading:
 
     @property
     def too_much(self) -> bool:
-        """Whether the window must be cut, so that nothing of it was taken."""
+        """Whether the window must be cut, so that nothing of it is taken."""
         return self.window.seconds > 1 and self.rows < self.total > self.most
 
     @property
@@ -211,9 +210,26 @@ class Reading:
             return True
         if self.pages == 1:
             return self.rows == self.total
-        return not self.spoiled and len(self.keys) == self.total
+        return not self.spoiled and self.distinct == self.total
+
+    @property
+    def distinct(self) -> int:
+        """How many distinct SMS came since the total changed."""
+        return len(self.earlier | self.keys.keys()) if self.earlier else len(self.keys)
+
+
+def _missing(equals: Records, emitted: Mapping[str, int]) -> Records:
+    """Return those of equal records that were not emitted yet, each with a key that was not."""
+    keys, rows = [record["smsKey"] for record in equals], list(equals)
+    for key in keys:
+        if key in emitted:
+            status = emitted[key]
+            rows.remove(next((row for row in rows if hash(_status(row)) == status), rows[0]))
+    free = (key for key in keys if key not in emitted)
+    return [{**row, "smsKey": key} for key, row in zip(free, rows, strict=True)]
 
 
 _key = itemgetter("smsKey")
 _identity = itemgetter("phoneNumber", "dateSent", "smsMessage")
+_sent = itemgetter("dateSent")
 _status = itemgetter("smsStatus", "smsStatusDetail")

@@ -3,6 +3,7 @@
 import json
 import random
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import jsonschema
@@ -31,7 +32,8 @@ def make(
     *rows: dict[str, Any], zone: str = "Europe/Moscow", site_id: str = "1"
 ) -> list[dict[str, Any]]:
     """Return the records of an answer that holds just these rows."""
-    return RecordMaker(site_id, pendulum.timezone(zone)).records([dict(r) for r in rows])
+    maker = RecordMaker(site_id, pendulum.timezone(zone))
+    return list(chain.from_iterable(maker.records([dict(r) for r in rows])))
 
 
 def test_a_record_is_the_row_with_site_key_and_zone() -> None:
@@ -102,11 +104,22 @@ def test_keys_are_distinct_and_do_not_hang_on_the_order_of_rows(
 def test_equal_rows_of_one_answer_are_told_apart_by_rank_and_of_two_are_not() -> None:
     sms = row("01-04-2024 15:05:32")
     maker = RecordMaker("1", MOSCOW)
-    first, second = ([r["smsKey"] for r in maker.records([dict(sms)])] for _ in range(2))
-    assert first == second
-    twins = [r["smsKey"] for r in maker.records([dict(sms), dict(sms), dict(sms)])]
-    assert twins[:1] == first
+    (first,), (second,) = (next(maker.records([dict(sms)])) for _ in range(2))
+    assert first["smsKey"] == second["smsKey"]
+    twins = [r["smsKey"] for r in next(maker.records([dict(sms), dict(sms), dict(sms)]))]
+    assert twins[0] == first["smsKey"]
     assert len(set(twins)) == 3
+
+
+def test_batches_of_an_answer_count_its_equal_rows_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row("01-04-2024 15:05:32", text=text) for text in "abacba"]
+    whole = make(*rows)
+    monkeypatch.setattr("source_calltouch_sms.records.BATCH_ROWS", 2)
+    batches = list(RecordMaker("1", MOSCOW).records([dict(r) for r in rows]))
+    assert [len(batch) for batch in batches] == [2, 2, 2]
+    assert list(chain.from_iterable(batches)) == whole
 
 
 def test_a_rank_does_not_hang_on_status() -> None:
@@ -125,7 +138,7 @@ def test_a_rank_does_not_hang_on_status() -> None:
 )
 def test_a_record_does_not_hang_on_how_its_date_is_written(sent: str) -> None:
     assert make(row(sent)) == make(row("01-04-2024 15:05:32"))
-    # Beside others of the hour, of which the offset is remembered, and as equals.
+    # Beside others of the day, of which the offset is remembered, and as equals.
     mixed = make(row(sent), row("01-04-2024 15:05:32"), row(sent), row("01-04-2024 15:05:32"))
     assert mixed == make(*[row("01-04-2024 15:05:32")] * 4)
 
@@ -150,7 +163,7 @@ def test_a_record_does_not_hang_on_how_its_date_is_written(sent: str) -> None:
     ],
 )
 def test_times_bear_the_zones_offset_at_that_moment(zone: str, wall: str, iso: str) -> None:
-    # Thrice, for what is remembered of an hour must not change the next time in it.
+    # Thrice, for what is remembered of a day must not change the next time in it.
     assert [record["dateSent"] for record in make(*[row(wall, text=t) for t in "abc"], zone=zone)][
         2
     ] == iso

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pendulum
@@ -127,7 +127,16 @@ def test_a_second_that_is_too_full_is_a_part_of_its_own() -> None:
 def sms(texts: str, number: str = "70000000001") -> list[dict[str, Any]]:
     """Return the records of one answer with an SMS a letter, all of them of one second."""
     rows = [row(START, number, text) for text in texts]
-    return RecordMaker("1", pendulum.timezone("Europe/Moscow")).records(rows)
+    maker = RecordMaker("1", pendulum.timezone("Europe/Moscow"))
+    return list(chain.from_iterable(maker.records(rows)))
+
+
+def add(
+    reading: Reading, total: int, records: list[dict[str, Any]], batch: int = 2
+) -> list[dict[str, Any]]:
+    """Add a page in batches of so many records; return those that are new."""
+    batches = (records[n : n + batch] for n in range(0, len(records), batch))
+    return list(chain.from_iterable(reading.add(total, len(records), batches)))
 
 
 def texts(records: list[dict[str, Any]]) -> str:
@@ -142,26 +151,26 @@ def reading(
 
 def test_one_answer_is_a_snapshot() -> None:
     day = reading()
-    assert texts(day.add(4, sms("abca"))) == "abca", "equal rows of one answer are two SMS"
+    assert texts(add(day, 4, sms("abca"))) == "abca", "equal rows of one answer are two SMS"
     assert day.whole
     assert not day.goes_on
 
 
 def test_no_sms_is_a_whole_window() -> None:
     day = reading()
-    assert day.add(0, []) == []
+    assert add(day, 0, []) == []
     assert day.whole
     assert not day.goes_on
 
 
 def test_pages_are_whole_when_they_hold_as_many_distinct_sms_as_reported() -> None:
     day = reading()
-    assert texts(day.add(5, sms("aa"))) == "aa"
+    assert texts(add(day, 5, sms("aa"))) == "aa"
     assert day.goes_on
     assert not day.whole
-    assert texts(day.add(5, sms("bc"))) == "bc"
+    assert texts(add(day, 5, sms("bc"))) == "bc"
     assert day.goes_on
-    assert texts(day.add(5, sms("d"))) == "d"
+    assert texts(add(day, 5, sms("d"))) == "d"
     assert day.whole
     assert not day.goes_on
     assert (day.full_page, day.rows, day.pages) == (2, 5, 3)
@@ -169,8 +178,8 @@ def test_pages_are_whole_when_they_hold_as_many_distinct_sms_as_reported() -> No
 
 def test_equal_rows_on_two_pages_count_once_and_are_doubtful() -> None:
     day = reading()
-    day.add(4, sms("ab"))
-    assert texts(day.add(4, [*sms("a", "70000000001"), *sms("c", "70000000002")])) == "c"
+    add(day, 4, sms("ab"))
+    assert texts(add(day, 4, [*sms("a", "70000000001"), *sms("c", "70000000002")])) == "c"
     assert not day.whole
     assert day.is_doubtful
     assert day.doubtful_numbers == {"70000000001"}
@@ -178,35 +187,35 @@ def test_equal_rows_on_two_pages_count_once_and_are_doubtful() -> None:
 
 def test_an_answer_of_the_doubtful_numbers_tells_twins() -> None:
     day = reading()
-    day.add(4, sms("ab"))
-    day.add(4, sms("ac"))
+    add(day, 4, sms("ab"))
+    add(day, 4, sms("ac"))
     assert texts(day.add_twins(sms("aabc"))) == "a"
     assert day.whole
 
 
 def test_a_further_pass_adds_what_the_ones_before_it_lacked() -> None:
     day = reading()
-    day.add(4, sms("ab"))
-    day.add(4, sms("bc"))
+    add(day, 4, sms("ab"))
+    add(day, 4, sms("bc"))
     assert not day.whole
     day.start_pass()
-    assert day.add(4, sms("ba")) == []
-    assert texts(day.add(4, sms("cd"))) == "d"
+    assert add(day, 4, sms("ba")) == []
+    assert texts(add(day, 4, sms("cd"))) == "d"
     assert day.whole
 
 
 def test_a_total_that_changed_between_passes_restarts_the_count() -> None:
     emitted: dict[str, int] = {}
     day = reading(emitted=emitted)
-    day.add(4, sms("ab"))
-    day.add(4, sms("bc"))
+    add(day, 4, sms("ab"))
+    add(day, 4, sms("bc"))
     day.start_pass()
-    assert texts(day.add(3, sms("ad"))) == "d", "a is not new though it is counted anew"
-    assert len(day.keys) == 2
+    assert texts(add(day, 3, sms("ad"))) == "d", "a is not new though it is counted anew"
+    assert day.distinct == 2
     assert not day.whole
-    assert day.add(3, sms("b")) == []
+    assert add(day, 3, sms("b")) == []
     assert day.whole
-    assert {record["smsKey"] for record in sms("abc")} <= emitted.keys()
+    assert {record["smsKey"] for record in sms("abc")} <= {*emitted, *day.keys}
 
 
 def test_of_twins_that_differ_in_status_each_comes_once() -> None:
@@ -217,8 +226,8 @@ def test_of_twins_that_differ_in_status_each_comes_once() -> None:
         return records
 
     day = reading()
-    came = day.add(3, twins("delivered", "error"))
-    assert not day.add(3, twins("delivered"))
+    came = add(day, 3, twins("delivered", "error"))
+    assert not add(day, 3, twins("delivered"))
     # In their own answer they come in another order, so that the third key is on an error's row.
     came += day.add_twins(twins("delivered", "delivered", "error"))
     assert sorted(record["smsStatus"] for record in came) == ["delivered", "delivered", "error"]
@@ -226,16 +235,27 @@ def test_of_twins_that_differ_in_status_each_comes_once() -> None:
     assert day.whole
 
 
+def test_of_twins_in_two_batches_the_one_that_was_not_emitted_comes() -> None:
+    first, second = sms("aa")
+    first["smsStatus"], second["smsStatus"] = "error", "waiting"
+    (earlier,) = sms("a")
+    earlier["smsStatus"] = "waiting"
+    day = reading()
+    assert add(day, 1, [earlier]) == [earlier]
+    day.start_pass()
+    assert [record["smsStatus"] for record in add(day, 2, [first, second], batch=1)] == ["error"]
+
+
 def test_what_was_emitted_before_is_not_new_but_counts() -> None:
     day = reading(emitted={record["smsKey"]: 0 for record in sms("ab")})
-    assert texts(day.add(3, sms("ab"))) == ""
-    assert texts(day.add(3, sms("c"))) == "c"
+    assert texts(add(day, 3, sms("ab"))) == ""
+    assert texts(add(day, 3, sms("c"))) == "c"
     assert day.whole
 
 
 def test_what_was_emitted_before_is_not_new_in_one_answer_either() -> None:
     day = reading(emitted={record["smsKey"]: 0 for record in sms("a")})
-    assert texts(day.add(3, sms("aab"))) == "ab"
+    assert texts(add(day, 3, sms("aab"))) == "ab"
     assert day.whole
 
 
@@ -255,7 +275,7 @@ def test_a_changed_total_or_an_odd_page_spoils_a_pass(pages: list[tuple[int, str
     day = reading()
     for total, letters in pages:
         assert not day.spoiled
-        day.add(total, sms(letters))
+        add(day, total, sms(letters))
     assert day.spoiled
     assert not day.whole
     assert not day.goes_on
@@ -264,25 +284,25 @@ def test_a_changed_total_or_an_odd_page_spoils_a_pass(pages: list[tuple[int, str
 
 def test_a_new_pass_is_not_spoiled_by_the_one_before() -> None:
     day = reading()
-    day.add(3, sms("ab"))
-    day.add(3, [])
+    add(day, 3, sms("ab"))
+    add(day, 3, [])
     day.start_pass()
-    day.add(3, sms("ab"))
-    day.add(3, sms("c"))
+    add(day, 3, sms("ab"))
+    add(day, 3, sms("c"))
     assert day.whole
 
 
 @pytest.mark.parametrize(("total", "letters"), [(5, ""), (3, "abcde")])
 def test_a_first_page_that_does_not_fit_its_total_proves_nothing(total: int, letters: str) -> None:
     day = reading()
-    day.add(total, sms(letters))
+    add(day, total, sms(letters))
     assert not day.whole
     assert not day.goes_on
 
 
 def test_nothing_is_taken_of_a_window_that_holds_too_much() -> None:
     day = reading(most=4)
-    assert day.add(5, sms("ab")) == []
+    assert add(day, 5, sms("ab")) == []
     assert day.too_much
     assert not day.goes_on
     assert not day.whole
@@ -291,34 +311,34 @@ def test_nothing_is_taken_of_a_window_that_holds_too_much() -> None:
 
 def test_a_window_that_holds_too_much_but_came_in_one_answer_is_whole() -> None:
     day = reading(most=4)
-    assert texts(day.add(5, sms("abcde"))) == "abcde"
+    assert texts(add(day, 5, sms("abcde"))) == "abcde"
     assert not day.too_much
     assert day.whole
 
 
 def test_a_second_is_read_by_pages_whatever_it_holds() -> None:
     second = reading(ONE_SECOND, most=2)
-    assert texts(second.add(3, sms("ab"))) == "ab"
+    assert texts(add(second, 3, sms("ab"))) == "ab"
     assert not second.too_much
     assert second.goes_on
-    assert texts(second.add(3, sms("c"))) == "c"
+    assert texts(add(second, 3, sms("c"))) == "c"
     assert second.whole
 
 
 def test_of_an_answer_of_numbers_only_twins_count() -> None:
     day = reading()
-    day.add(4, sms("ab"))
-    day.add(4, sms("ac"))
+    add(day, 4, sms("ab"))
+    add(day, 4, sms("ac"))
     assert texts(day.add_twins(sms("abcd"))) == "", "d came since, or is the one that is missing"
     assert not day.whole
 
 
 def test_times_are_those_of_the_last_pass_and_of_readable_dates() -> None:
     day = reading()
-    day.add(3, sms("ab"))
+    add(day, 3, sms("ab"))
     day.start_pass()
-    undated = RecordMaker("1", pendulum.timezone("UTC")).records([row("yesterday")])
-    day.add(3, sms("aa") + undated)
+    undated = next(RecordMaker("1", pendulum.timezone("UTC")).records([row("yesterday")]))
+    add(day, 3, sms("aa") + undated)
     assert day.times == {"2024-04-01T00:00:00": 2}
 
 
@@ -332,7 +352,7 @@ def test_whatever_the_order_of_each_answer_a_window_said_to_be_whole_is(
         while second.pages == 0 or second.goes_on:
             order = "".join(data.draw(st.permutations(account)))
             first = second.pages * size
-            emitted += second.add(len(account), sms(order[first : first + size]))
+            emitted += add(second, len(account), sms(order[first : first + size]))
         if second.whole:
             assert Counter(texts(emitted)) == Counter(account)
             return
@@ -341,9 +361,9 @@ def test_whatever_the_order_of_each_answer_a_window_said_to_be_whole_is(
 
 def test_a_page_that_reported_another_total_counts_for_no_later_pass() -> None:
     day = reading()
-    day.add(4, sms("ab"))
-    day.add(5, sms("ce"))
+    add(day, 4, sms("ab"))
+    add(day, 5, sms("ce"))
     day.start_pass()
-    day.add(4, sms("ab"))
-    day.add(4, sms("ca"))
+    add(day, 4, sms("ab"))
+    add(day, 4, sms("ca"))
     assert not day.whole
