@@ -139,7 +139,8 @@ class Reading:
             self.sent += map(_sent, batch)
             if numbers or not all(seen.keys().isdisjoint(keys) for seen in emitted.maps):
                 self.again.update(_identity(r) for r in batch if _key(r) in self.keys)
-                # By numbers, which are fewer and cheaper to look at than equal rows.
+                # Which of equal rows is new, only all of the page's tell, so they wait for its end.
+                # By numbers, which are fewer and cheaper to look at than rows.
                 numbers.update(r["phoneNumber"] for r in batch if _key(r) in emitted)
                 known += [r for r in batch if r["phoneNumber"] in numbers]
                 new = [r for r in batch if r["phoneNumber"] not in numbers]
