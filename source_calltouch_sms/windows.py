@@ -120,7 +120,7 @@ class Reading:
         self.keys.clear()
 
     def add(self, total: int, size: int, batches: Iterable[Records]) -> Iterator[Records]:
-        """Take the next page, its records in batches; yield those that were not emitted yet."""
+        """Take the next page, its records in batches; return those that were not emitted yet."""
         if total != self.total:  # SMS came or went: what came before proves nothing now
             self._put_aside()
             self.earlier.clear()
@@ -130,8 +130,9 @@ class Reading:
         self.total, self.full_page = total, max(self.full_page, size)
         self.pages += 1
         self.rows += size
-        if self.too_much:
-            return
+        return iter(()) if self.too_much else self._add_batches(batches)
+
+    def _add_batches(self, batches: Iterable[Records]) -> Iterator[Records]:
         emitted = ChainMap(self.keys, self.emitted)
         known, numbers = [], set[str | None]()
         for batch in batches:

@@ -21,7 +21,7 @@ from airbyte_cdk.models import (
 from airbyte_cdk.sources.streams.http import rate_limiting
 from airbyte_cdk.test.state_builder import StateBuilder
 
-from source_calltouch_sms import SourceCalltouchSms, pace, streams
+from source_calltouch_sms import SourceCalltouchSms, pace, retriever
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.streams import SmsMessages
@@ -50,7 +50,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
     monkeypatch.setattr(Pace, "_logged_at", float("-inf"))
     monkeypatch.setattr(rate_limiting, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(retriever, "PAUSE_SECONDS", 0)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from source_calltouch_sms import api, lookahead, streams
+from source_calltouch_sms import api, lookahead, retriever
 from source_calltouch_sms.streams import SmsMessages
 from unit_tests.account import (
     FAULTS,
@@ -211,7 +211,7 @@ def test_a_full_refresh_goes_on_after_the_state_of_its_first_attempt(serve: Serv
 def small_windows(size: int) -> Iterator[None]:
     """Make a window hold `size` SMS, for an account of few."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "MAX_WINDOW_SMS", size)
+        patch.setattr(retriever, "MAX_WINDOW_SMS", size)
         yield
 
 
@@ -566,7 +566,7 @@ def test_a_server_that_drips_for_ever_does_not_hold_a_check(
     requests_mock: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lookahead, "ANSWER_SECONDS", 0)
-    monkeypatch.setattr(streams, "WAKE_SECONDS", 0.01)
+    monkeypatch.setattr(retriever, "WAKE_SECONDS", 0.01)
     ended = threading.Event()
 
     def drip(*_: Any) -> str:

@@ -17,7 +17,7 @@ from airbyte_cdk.models import SyncMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from source_calltouch_sms import api, records, streams
+from source_calltouch_sms import api, records, retriever
 from source_calltouch_sms.lookahead import Lookahead
 from unit_tests.account import (
     FAULTS,
@@ -39,7 +39,7 @@ Serve = Callable[[Account], Account]
 def small(window: int, page_size: int, *, twins_late: bool = False) -> Iterator[None]:
     """Make windows, answers and batches small; answers about twins seem under way when wanted."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "MAX_WINDOW_SMS", window)
+        patch.setattr(retriever, "MAX_WINDOW_SMS", window)
         patch.setattr(api, "PAGE_SIZE", page_size)
         patch.setattr(records, "BATCH_ROWS", 2)
         if twins_late:
