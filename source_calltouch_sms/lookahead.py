@@ -185,7 +185,8 @@ class Lookahead:
         latency = request.ended_at - request.sent_at
         # Up at once and down slowly: answers wait for the slowest one, which is due before them.
         self._seconds = max(latency, self._seconds + NEWS * (latency - self._seconds))
-        if ask.page == 1 and not ask.numbers:
+        # One given up may end after the pages were taken that its successor told of.
+        if ask.page == 1 and not ask.numbers and self._requests.get(ask) is request:
             pages = api.seen_pages(response.content, self._most)
             self._pages[ask.window] = range(2, pages + 1)
             if pages:

@@ -415,6 +415,27 @@ def test_an_answer_that_takes_too_long_is_given_up_and_asked_for_once_more(
     assert server.asked == [Ask(window)] * 2
 
 
+def test_what_an_answer_that_was_given_up_tells_too_late_is_not_asked_for_again(
+    server: Server, clock: Clock
+) -> None:
+    (window,) = windows(1, 3 * SIZE)
+    given_up = threading.Event()
+
+    def drip(_: Ask) -> None:
+        server.behind_gate = lambda _: None
+        given_up.wait(30)
+
+    server.behind_gate = drip
+    server.ahead.plan([window], MANY)
+    server.await_passes(1)
+    clock.advance(ANSWER_SECONDS + 1)
+    for ask in pages_of(window):
+        server.take(ask)
+    given_up.set()
+    settle()
+    assert Counter(server.asked) == Counter([Ask(window), *pages_of(window)])
+
+
 def test_an_answer_that_takes_too_long_twice_is_an_error_that_time_mends(
     server: Server, clock: Clock
 ) -> None:
