@@ -108,7 +108,8 @@ def read_wire_time(text: str) -> datetime:
 
 def seems_page(body: bytes) -> bool:
     """Tell without decoding whether a large body is a page: it holds SMS, and its end is there."""
-    return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and body.endswith(b"}}")
+    end = body[-9:].rstrip()
+    return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and end.endswith(b"}}")
 
 
 def seen_pages(body: bytes, most: int) -> int:
