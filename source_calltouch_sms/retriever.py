@@ -75,8 +75,14 @@ class Retriever:
         """Of windows read that are not proved yet, or behind one that is not; oldest first."""
         self._emitted: dict[Window, dict[str, int]] = {}
         """By window still to be read: what readings that failed have emitted of it."""
-        self._paged, self._fits, self._longest_answered = True, api.PAGE_SIZE, 0
-        self._started, self._proved, self._records, self._undated = time.monotonic(), 0, 0, 0
+        self._paged = True
+        """Whether pages have fitted together so far."""
+        self._fits = api.PAGE_SIZE
+        """How many SMS one answer holds."""
+        self._longest_answered = 0
+        """Seconds of the longest window that Calltouch could answer."""
+        self._started, self._proved, self._sms, self._undated = time.monotonic(), 0, 0, 0
+        """For the summary: when it began, windows proved, their SMS, those of them without date."""
 
     @property
     def unproved(self) -> list[Window]:
@@ -90,7 +96,7 @@ class Retriever:
     def read(self) -> Generator[AirbyteMessage, None, Reading | None]:
         """Yield records, until the oldest window is proved whole; return its reading.
 
-        None: there is no window, for a reader before this one has left.
+        None: no window is left, since the CDK stopped reading early (its record limit).
 
         Raises:
             AirbyteTracedException: a request failed for good, or a window is not whole.
@@ -103,7 +109,7 @@ class Retriever:
                     yield from self._read_twins(reading)
                     if reading.whole:
                         self._proved += 1
-                        self._records += reading.distinct
+                        self._sms += reading.distinct
                         self._undated += reading.sent.count(None)
                         self._stream.logger.info(
                             f"{reading.window}: {reading.total} SMS on {reading.pages} pages"
@@ -114,7 +120,7 @@ class Retriever:
                     window = self._windows.pop(0)
                     most = MAX_WINDOW_SMS if self._paged else self._fits
                     reading = Reading(window, most, self._emitted.pop(window, {}))
-                    parts = yield from self._read(reading)
+                    parts = yield from self._read_window(reading)
                     if not parts:
                         self._readings.append(reading)
                         self._readings.sort(key=lambda reading: reading.window)
@@ -132,7 +138,7 @@ class Retriever:
         return None
 
     def records(self, page: api.Page) -> Iterable[dict[str, Any]]:
-        """Return the page's records that are new in the window being read."""
+        """Return the page's records that are new in the window that `_read_window` reads."""
         batches = self._maker.records(page.rows)
         return chain.from_iterable(self._reading.add(page.total, len(page.rows), batches))
 
@@ -158,7 +164,7 @@ class Retriever:
         most = MAX_WINDOW_SMS if self._paged else 0
         self._ahead.plan([*being_read, *self._windows], most, twins)
 
-    def _read(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
+    def _read_window(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
         """Yield a window's records; return the windows to read in its place.
 
         There are none where it is whole, or lacks no more than an answer about twins.
@@ -193,7 +199,10 @@ class Retriever:
         return []
 
     def _cut_unpaged(self, reading: Reading) -> list[Window]:
-        """Return parts that fit one answer, if pages do not fit together and it can be cut."""
+        """Return parts that fit one answer, if pages do not fit together and it can be cut.
+
+        From then on no window is read in pages.
+        """
         if reading.pages > 1 or reading.spoiled:
             self._paged = False
             self._fits = reading.full_page if reading.pages > 1 else self._fits
@@ -301,10 +310,10 @@ class Retriever:
                 f"{self._undated} SMS have an unreadable dateSent; set to null."
             )
         self._stream.logger.info(
-            f"{self._kind}: {self._records} SMS in {self._proved} windows; "
+            f"{self._kind}: {self._sms} SMS in {self._proved} windows; "
             f"{pace.requests} API requests, {pace.limited} of them answered 429, "
             f"{self._ahead.served * api.POINTS_PER_CALL} API points; "
-            f"{seconds:.1f} s, {self._records / seconds:.0f} SMS/s"
+            f"{seconds:.1f} s, {self._sms / seconds:.0f} SMS/s"
         )
 
 
