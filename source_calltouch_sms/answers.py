@@ -10,7 +10,7 @@ import re
 import threading
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import requests
@@ -107,7 +107,8 @@ class CalltouchErrorHandler(ErrorHandler):
 
     def _check(self, response: requests.Response | Exception | None) -> None:
         if not isinstance(response, requests.Response):
-            raise _no_answer(response)
+            request, *_ = self._pace.tried()
+            raise _no_answer(response, _host(request.url))
         if not api.seems_page(response.content):
             try:
                 with self._decoding:  # a page takes ten times its bytes while it is decoded
@@ -117,11 +118,9 @@ class CalltouchErrorHandler(ErrorHandler):
         if _is_limited(response):
             raise _failure(api.ErrorBody(), response)
 
-    def _try_again(
-        self, failure: PassingError, response: requests.Response | Exception | None
-    ) -> ErrorResolution:
-        tries, seconds = self._pace.tried()
-        is_long = isinstance(failure, RangeTooLongError) and _asks_for_days(response)
+    def _try_again(self, failure: PassingError, response: object) -> ErrorResolution:
+        request, tries, seconds = self._pace.tried()
+        is_long = isinstance(failure, RangeTooLongError) and _asks_for_days(request)
         if is_long and tries >= TRIES_AT_LENGTH:
             action = ResponseAction.SPLIT_REQUEST_WINDOW
             return ErrorResolution(action, FailureType.transient_error, str(failure))
@@ -141,11 +140,7 @@ class CalltouchBackoffStrategy(BackoffStrategy):
     The CDK adds one second to each.
     """
 
-    def backoff_time(
-        self,
-        response_or_exception: requests.Response | requests.RequestException | None,
-        attempt_count: int,
-    ) -> float:
+    def backoff_time(self, response_or_exception: object, attempt_count: int) -> float:
         """Return how many seconds to wait after the `attempt_count`-th try, from 1."""
         if _is_limited(response_or_exception):
             return NO_WAIT_SECONDS
@@ -227,9 +222,8 @@ def _failure_by_status(body: api.ErrorBody, response: requests.Response, said: s
     return error
 
 
-def _no_answer(error: Exception | None) -> Failure:
-    """Return the error for a request without an answer."""
-    host = _host(getattr(getattr(error, "request", None), "url", "")) or "Calltouch"
+def _no_answer(error: Exception | None, host: str) -> Failure:
+    """Return the error for a request without a whole answer."""
     match error:
         case exceptions.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return config_error(
@@ -242,6 +236,10 @@ def _no_answer(error: Exception | None) -> Failure:
             )
         case exceptions.ProxyError() | exceptions.InvalidProxyURL():
             reason = f"The proxy in front of {host} does not let the request through"
+        case _ if "ReadTimeoutError" in repr(error):
+            return RangeTooLongError(
+                f"{host} sent a part of its response, then nothing within {READ_SECONDS} s"
+            )
         case exceptions.ConnectTimeout():
             reason = f"No connection to {host} within {CONNECT_SECONDS} s"
         case exceptions.ChunkedEncodingError() | exceptions.ContentDecodingError():
@@ -276,8 +274,8 @@ def _told_wait(response: object) -> float:
     return retry_after(getattr(response, "headers", {})) or 0
 
 
-def _asks_for_days(answer: Any) -> bool:
-    """Tell whether the range that was asked for is long enough to be split."""
-    body = json.loads(answer.request.body)
+def _asks_for_days(request: requests.PreparedRequest) -> bool:
+    """Tell whether the range that is asked for is long enough to be split."""
+    body = json.loads(request.body or "")
     start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
     return end - start >= SHORTEST_SPLIT

@@ -56,7 +56,7 @@ class Pace(APIBudget):
 
     # Of the class, since the process has one IP address, however many streams it reads.
     _gate = threading.Condition()
-    _rate = FULL_RATE
+    rate = FULL_RATE
     _opens_at = 0.0
     _slowed_at = _logged_at = float("-inf")
 
@@ -75,26 +75,16 @@ class Pace(APIBudget):
         """Of this thread's request: since when it is tried, and how often it has passed."""
 
     @property
-    def rate(self) -> float:
-        """Requests a second, as of now."""
-        return self._rate
-
-    @property
     def closed_seconds(self) -> float:
         """For how many seconds no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
-    def tried(self) -> tuple[int, float]:
-        """How often this thread's request was tried, and for how many seconds, waits included."""
-        now = time.monotonic()
-        return getattr(self._here, "tries", 1), now - getattr(self._here, "since", now)
+    def tried(self) -> tuple[Any, int, float]:
+        """This thread's request, how often it was tried, and for how many seconds with waits."""
+        here = self._here
+        return here.request, here.tries, time.monotonic() - here.since
 
-    def acquire_call(
-        self,
-        request: Any,
-        block: bool = True,  # noqa: FBT001, FBT002 - the CDK's signature
-        timeout: float | None = None,
-    ) -> None:
+    def acquire_call(self, request: Any, *_: Any, **__: Any) -> None:
         """Wait until the request may be made.
 
         Raises:
@@ -124,7 +114,7 @@ class Pace(APIBudget):
             finally:
                 self._waiting.remove(here.since)
                 self._gate.notify_all()
-            Pace._opens_at = time.monotonic() + 1 / self._rate
+            Pace._opens_at = time.monotonic() + 1 / self.rate
             here.tries += 1
             self.requests += 1
         self.on_pass()
@@ -135,14 +125,14 @@ class Pace(APIBudget):
             now = time.monotonic()
             self.holds_up = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if not self.holds_up:
-                Pace._rate = min(self._rate + RATE_STEP, FULL_RATE)
+                Pace.rate = min(self.rate + RATE_STEP, FULL_RATE)
                 return
             self.limited += 1
             if now - self._slowed_at > 1:  # the 429s of one second have one cause
                 Pace._slowed_at = now
                 share = random.uniform(*SLOWDOWN)  # noqa: S311 - no secret
-                Pace._rate = max(self._rate * share, SLOWEST_RATE)
-            seconds = max(1 / self._rate, retry_after(response.headers) or 0)
+                Pace.rate = max(self.rate * share, SLOWEST_RATE)
+            seconds = max(1 / self.rate, retry_after(response.headers) or 0)
             Pace._opens_at = max(self._opens_at, now + seconds)
             if now - self._logged_at > LOG_SECONDS:
                 Pace._logged_at = now

@@ -34,8 +34,9 @@ LAG: Final = timedelta(minutes=1)
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is what is not proved yet, from its `dateFrom` to its `dateTo`. One window of it is
-    proved before the next checkpoint. The state is the latest `dateSent` of the windows proved.
+    A slice is what is not proved yet, from its `dateFrom` to its `dateTo`. Of it, `read_records`
+    reads as much as proves the oldest window, as the retriever knows it; then comes a checkpoint.
+    The state is the latest `dateSent` of the windows proved, and what `cursor.py` keeps beside it.
     """
 
     primary_key = "smsKey"
@@ -93,14 +94,7 @@ class SmsMessages(HttpStream):
 
     # The answer.
 
-    def parse_response(
-        self,
-        response: requests.Response,
-        *,
-        stream_state: Mapping[str, Any],
-        stream_slice: Mapping[str, Any] | None = None,
-        next_page_token: Mapping[str, Any] | None = None,
-    ) -> Iterable[Mapping[str, Any]]:
+    def parse_response(self, response: requests.Response, **_: Any) -> Iterable[Mapping[str, Any]]:
         """Return the page's records that are new in the window being read.
 
         Raises:
@@ -115,22 +109,7 @@ class SmsMessages(HttpStream):
 
     # The cursor.
 
-    @property
-    def state(self) -> MutableMapping[str, Any]:
-        """The latest `dateSent`, and what `cursor.py` keeps beside it; see there."""
-        return self._state
-
-    @state.setter
-    def state(self, value: MutableMapping[str, Any]) -> None:
-        self._state = value
-
-    def stream_slices(
-        self,
-        *,
-        sync_mode: SyncMode,
-        cursor_field: list[str] | None = None,
-        stream_state: Mapping[str, Any] | None = None,
-    ) -> Iterable[Mapping[str, Any]]:
+    def stream_slices(self, *, sync_mode: SyncMode, **_: Any) -> Iterable[Mapping[str, Any]]:
         """Yield what is not proved yet, as long as there is something."""
         plan = plan_sync(self._config, self._state, self._now, sync_mode)
         if not plan:
@@ -144,13 +123,7 @@ class SmsMessages(HttpStream):
         finally:
             self._retriever.close()
 
-    def read_records(
-        self,
-        sync_mode: SyncMode,
-        cursor_field: list[str] | None = None,
-        stream_slice: Mapping[str, Any] | None = None,
-        stream_state: Mapping[str, Any] | None = None,
-    ) -> Iterator[StreamData]:
+    def read_records(self, *_: Any, **__: Any) -> Iterator[StreamData]:
         """Yield records, until the oldest window is proved whole.
 
         Raises:

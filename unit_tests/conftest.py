@@ -45,7 +45,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "FULL_RATE", 1_000_000)
     monkeypatch.setattr(pace, "SLOWEST_RATE", 1_000_000)
-    monkeypatch.setattr(Pace, "_rate", 1_000_000)
+    monkeypatch.setattr(Pace, "rate", 1_000_000)
     monkeypatch.setattr(Pace, "_opens_at", 0.0)
     monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
     monkeypatch.setattr(Pace, "_logged_at", float("-inf"))

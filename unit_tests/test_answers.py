@@ -43,13 +43,13 @@ def violation(field: str, message: str = "Плохо") -> str:
 
 
 class Tried(Pace):
-    """A pace that tells how often and for how long a request was tried."""
+    """A pace that tells which request was tried, how often and for how long."""
 
-    def __init__(self, tries: int = 1, seconds: float = 0) -> None:
+    def __init__(self, body: dict[str, str], tries: int = 1, seconds: float = 0) -> None:
         super().__init__()
-        self._tried = tries, seconds
+        self._tried = requests.Request("POST", api.URL, json=body).prepare(), tries, seconds
 
-    def tried(self) -> tuple[int, float]:
+    def tried(self) -> tuple[requests.PreparedRequest, int, float]:
         return self._tried
 
 
@@ -61,8 +61,7 @@ def judge(
     body: dict[str, str] = TWO_DAYS,
 ) -> ErrorResolution | AirbyteTracedException:
     """Return what the handler resolves, or raises; it never resolves to fail."""
-    answer.request = requests.Request("POST", api.URL, json=body).prepare()
-    handler = CalltouchErrorHandler(Tried(tries, seconds))
+    handler = CalltouchErrorHandler(Tried(body, tries, seconds))
     try:
         resolution = handler.interpret_response(answer)
     except AirbyteTracedException as error:
@@ -209,6 +208,7 @@ def test_a_wrong_address_is_shown_beside_the_two_documented_ones() -> None:
 
 # As `requests` words them.
 REFUSED = "Max retries exceeded with url: /x (Caused by …: [Errno 111] Connection refused'))"
+STALLED = "ReadTimeoutError(…): Read timed out."
 RESET = "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))"
 
 
@@ -217,6 +217,11 @@ RESET = "('Connection aborted.', ConnectionResetError(104, 'Connection reset by 
     [
         (requests.exceptions.ConnectTimeout, "", "No connection to api.calltouch.ru within 10 s"),
         (requests.exceptions.ReadTimeout, "", "sent no response within 120 s"),
+        (
+            requests.exceptions.ConnectionError,
+            STALLED,
+            "api.calltouch.ru sent a part of its response, then nothing within 120 s",
+        ),
         (requests.exceptions.ProxyError, "", "The proxy in front of api.calltouch.ru"),
         (requests.exceptions.InvalidProxyURL, "", "The proxy in front of api.calltouch.ru"),
         (requests.exceptions.ChunkedEncodingError, "", "was cut off on its way"),
@@ -277,7 +282,15 @@ def action(
 
 
 @pytest.mark.parametrize("body", [TWO_DAYS, A_DAY])
-@pytest.mark.parametrize("answer", [*OF_LENGTH, requests.exceptions.ReadTimeout()], ids=repr)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *OF_LENGTH,
+        requests.exceptions.ReadTimeout(),
+        requests.exceptions.ConnectionError(STALLED),
+    ],
+    ids=repr,
+)
 def test_a_long_range_that_fails_thrice_is_asked_for_in_parts(
     answer: requests.Response | requests.RequestException, body: dict[str, str]
 ) -> None:

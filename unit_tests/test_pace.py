@@ -62,7 +62,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(pace, "FULL_RATE", FULL_RATE)
     monkeypatch.setattr(pace, "SLOWEST_RATE", SLOWEST_RATE)
     monkeypatch.setattr(Pace, "_gate", gate)
-    monkeypatch.setattr(Pace, "_rate", FULL_RATE)
+    monkeypatch.setattr(Pace, "rate", FULL_RATE)
     return gate
 
 
@@ -220,11 +220,11 @@ def test_tries_are_counted_from_when_a_request_first_came_to_the_gate(gate: Gate
     for tries in (1, 2, 3):
         requests_pace.acquire_call(request)
         gate.now += 10
-        count, seconds = requests_pace.tried()
-        assert count == tries
+        asked, count, seconds = requests_pace.tried()
+        assert (asked, count) == (request, tries)
         assert seconds == pytest.approx(7 + 10 * tries), "waits at the gate included"
     requests_pace.acquire_call(new_request())
-    assert requests_pace.tried()[0] == 1
+    assert requests_pace.tried()[1] == 1
 
 
 class Waiting(threading.Thread):
