@@ -157,9 +157,12 @@ def large_page() -> bytes:
     return json.dumps({"meta": [], "data": data}).encode()
 
 
-def test_a_large_page_passes_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("after", [b"", b"\n", b"\r\n"])
+def test_a_large_page_passes_without_being_decoded(
+    after: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(api, "read_page", lambda _: pytest.fail("decoded"))
-    assert passes(response(large_page()))
+    assert passes(response(large_page() + after))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
