@@ -27,7 +27,7 @@ from sandbox.process import Sandbox
 CEILING = RATE * PAGE_SIZE
 LATENCIES = (1.0,)
 TOGETHER_LATENCY = 0.3
-ROUNDS = 3
+ROUNDS = 5
 THREE_YEARS = ("--days", "1095")
 
 Startup = dict[Connector, Usage]

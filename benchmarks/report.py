@@ -47,9 +47,9 @@ without latency are the best of {rounds} runs. The allocator is set as in the im
 
 Behind slow answers the latency varies by a third, and texts have 70 letters; seconds are from the \
 first request to the end of the process, and the ideal is full pages at 5 a second, plus two \
-latencies. Where SMS come in no order of time, equal ones come on \
-two pages, and for each window the connector asks once more to tell how many they are; their \
-latencies follow one another.
+latencies. Each is one run with latencies of its own: another may differ by 15 points. Where SMS \
+come in no order of time, equal ones come on two pages, and for each window the connector asks \
+once more to tell how many they are; their latencies follow one another.
 
 For memory, each text has so many Russian letters, escaped as PHP does it (`\\u0441`), so that a \
 page has about 5, 12 and 55 MB; each number is a process of its own. The blocked destination takes \
