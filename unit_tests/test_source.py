@@ -202,9 +202,10 @@ def command(
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    run()
-    # The processes of later tests would inherit it, and not end by SIGTERM.
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        run()
+    finally:  # the processes of later tests would inherit it, and not end by SIGTERM
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
