@@ -16,7 +16,8 @@ from source_calltouch_sms.source import SourceCalltouchSms
 
 TERMINATED: Final = 128 + signal.SIGTERM
 FLUSH_SECONDS: Final = 0.001
-"""The CDK gathers lines for 0.1 s, which are megabytes by then: a twentieth of all CPU more."""
+"""For how long lines are gathered before they are written. In the CDK's 0.1 s they become
+megabytes, which no processor cache holds: a twentieth of all CPU more."""
 LINE_SECONDS: Final = 3
 """For how long the end waits for the lines being written, should no one read them."""
 

@@ -1,4 +1,7 @@
-"""The stream `sms_messages`: the request, the answer, the cursor. `retriever.py` reads with it."""
+"""The stream `sms_messages`: the request, the answer, the cursor.
+
+In which order windows are read, and when one is done, `retriever.py` says.
+"""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
@@ -159,6 +162,7 @@ class SmsMessages(HttpStream):
             pass  # a check has no status to tell
 
     def _new_retriever(self, plan: Plan) -> Retriever:
+        """Hand it this stream, whose hooks `parse_response` and `next_page_token` it reads with."""
         return Retriever(self, self._fetch, self._pace, self._config, plan)
 
     def _fetch(self, ask: Ask) -> requests.Response:
