@@ -9,8 +9,8 @@ chosen when it has passed, so that requests are made in order of need. `_changed
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import requests
@@ -19,12 +19,12 @@ from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.windows import WINDOW_SMS, Window
+from source_calltouch_sms.windows import Window
 
 SPARE: Final = 3
 """Requests beyond those that the latency needs, so that the reader rarely waits."""
 MOST_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
-"""However slow the answers are; the one that is due may come on top of them."""
+"""Under way, however slow the answers are; the one that is due may come on top of them."""
 MOST_BYTES: Final = 250_000_000
 """Of all answers at once, by the mean size seen: held, on their way, and being decoded."""
 DECODING: Final = 2
@@ -34,7 +34,7 @@ ANSWER_SECONDS: Final = 300
 CLOSE_SECONDS: Final = 5
 """For how long a close waits for the requests under way."""
 NEWS: Final = 0.2
-"""The weight of the newest answer in means of size, latency and pages."""
+"""The weight of the newest answer in the means of size and latency."""
 
 
 class Ask(NamedTuple):
@@ -91,8 +91,6 @@ class Lookahead:
         self._pages: dict[Window, range] = {}
         """Those not yet taken, of windows whose first page has come."""
         self._mean_bytes = self._seconds = 0.0
-        self._mean_pages = WINDOW_SMS / api.PAGE_SIZE
-        self._left = False
 
     def plan(self, windows: Sequence[Window], most: int, twins: Sequence[Ask] = ()) -> None:
         """Say which windows to read, in order; one of more than `most` SMS is not paged.
@@ -104,7 +102,6 @@ class Lookahead:
             kept = {*windows, *(ask.window for ask in twins)}
             self._requests = {a: r for a, r in self._requests.items() if a.window in kept}
             self._pages = {w: p if most else p[:0] for w, p in self._pages.items() if w in kept}
-            self._mean_pages = self._mean_pages if most else 1.0
             self._start()
 
     def has(self, ask: Ask, seconds: float) -> bool:
@@ -151,8 +148,8 @@ class Lookahead:
         """Stop; after a few seconds, requests still under way are left to their timeouts."""
         self._pace.leave()
         with self._changed:
-            self._left = True
-            self._windows, running = [], list(self._requests.values())
+            self._windows, self._twins, self._due = [], [], None
+            running = list(self._requests.values())
         deadline = time.monotonic() + CLOSE_SECONDS
         for request in running:
             request.join(max(0.0, deadline - time.monotonic()))
@@ -189,8 +186,6 @@ class Lookahead:
         if ask.page == 1 and not ask.numbers and self._requests.get(ask) is request:
             pages = api.seen_pages(response.content, self._most)
             self._pages[ask.window] = range(2, pages + 1)
-            if pages:
-                self._mean_pages += NEWS * (pages - self._mean_pages)
 
     def _is_there(self, ask: Ask) -> bool:
         """Tell whether a request for it has ended, or has taken too long and is left to itself."""
@@ -202,31 +197,27 @@ class Lookahead:
     def _start(self) -> None:
         """Make the request that is needed most, if any is and none waits at the gate."""
         under_way = [r.sent_at for r in self._requests.values() if not r.has_ended]
-        if self._left or math.inf in under_way:
+        if math.inf in under_way:
             return
-        ask = self._next(min(under_way, default=math.inf))
+        ask = self._next(under_way)
         if ask:
             request = self._requests[ask] = _Request(ask, self._run)
             request.start()
 
-    def _next(self, first_sent_at: float) -> Ask | None:
+    def _next(self, under_way: list[float]) -> Ask | None:
         if self._due and self._due not in self._requests:
             return self._due
-        longest = time.monotonic() - first_sent_at
+        longest = time.monotonic() - min(under_way, default=math.inf)
         needed = SPARE + math.ceil(self._pace.rate * max(self._seconds, longest))
         needed = min(needed, MOST_REQUESTS)
-        held = len(self._requests)
-        if held >= needed or (held + 1 + DECODING) * self._mean_bytes > MOST_BYTES:
+        # As many again may have come, and wait for one that is late.
+        room = min(2 * needed, MOST_BYTES / max(self._mean_bytes, 1) - DECODING)
+        if len(under_way) >= needed or len(self._requests) + 1 > room:
             return None
-        pages = list(islice(self._unasked(), needed))
-        first_pages = [Ask(window) for window in self._windows if window not in self._pages]
-        unasked = [ask for ask in first_pages if ask not in self._requests]
-        # First pages go early, for they tell what to ask for; each promises as many as others had.
-        promised = (len(first_pages) - len(unasked)) * self._mean_pages
-        if unasked and len(pages) + promised < needed:
-            return unasked[0]
-        return next(iter(pages), None)
-
-    def _unasked(self) -> Iterator[Ask]:
         pages = (Ask(w, page) for w in self._windows for page in self._pages.get(w, ()))
-        return (ask for ask in chain(self._twins, pages) if ask not in self._requests)
+        # First pages tell what else there is to ask for. They wait for the pages due before them,
+        # if there are pages, and leave half of the room to those.
+        near = self._windows[: math.ceil(room / 2 if self._most else room)]
+        first_pages = (Ask(window) for window in near if window not in self._pages)
+        asks = chain(self._twins, pages, first_pages)
+        return next((ask for ask in asks if ask not in self._requests), None)

@@ -165,7 +165,7 @@ def test_an_answer_of_phone_numbers_is_one_of_its_own(server: Server) -> None:
     assert json.loads(answer.content)["data"]["totalCountSms"] == 2
 
 
-def test_pages_go_in_order_and_first_pages_before_the_last_ones_of_the_window_before(
+def test_pages_go_in_order_and_are_all_asked_for_before_the_first_page_of_the_next_window(
     server: Server,
 ) -> None:
     plan, taken = windows(6, 25), []
@@ -179,37 +179,48 @@ def test_pages_go_in_order_and_first_pages_before_the_last_ones_of_the_window_be
     assert [ask for ask in asked if ask.page > 1] == [ask for ask in taken if ask.page > 1]
     assert [ask for ask in asked if ask.page == 1] == [Ask(window) for window in plan]
     for window, following in pairwise(plan[1:]):
-        assert asked.index(Ask(following)) < asked.index(pages_of(window)[-1])
+        assert pages_of(window)[-1] in asked[: asked.index(Ask(following)) + 2]
 
 
-def test_first_pages_leave_room_for_the_pages_due_before_them(server: Server) -> None:
-    plan = windows(3, 100)
+def test_while_no_page_is_known_first_pages_are_asked_for_in_half_of_the_room(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, *plan = windows(9, 100)
+    server.behind_gate = lambda _: clock.advance(10)
+    size = len(server.take(Ask(small)).content)
+    server.asked.clear()
+    monkeypatch.setattr(lookahead, "MOST_BYTES", (6 + lookahead.DECODING) * size)
+    server.go.clear()
     server.ahead.plan(plan, MANY)
+    server.await_passes(1 + 3)
+    first_pages = [Ask(window) for window in plan[:3]]
+    assert server.asked == first_pages
+    assert len(requests_alive()) == len(first_pages)
+    server.go.set()
     settle()
-    assert server.asked == pages_of(plan[0])[:SPARE]
-    server.take(Ask(plan[0]))
-    settle()
-    assert server.asked == pages_of(plan[0])[: SPARE + 1]
+    assert len(server.asked) == 6
+    assert all(ask.page > 1 for ask in server.asked[3:])
 
 
 def test_what_is_due_goes_before_everything_else(server: Server) -> None:
     plan = windows(3, 100)
     server.ahead.plan(plan, MANY)
     settle()
+    asked = len(server.asked)
     server.take(Ask(plan[2], 7))
-    assert server.asked[SPARE] == Ask(plan[2], 7)
+    assert server.asked[asked] == Ask(plan[2], 7)
 
 
-@pytest.mark.parametrize(("longest", "count"), [(0, 1), (2, 2), (10, 4), (1_000, 4)])
+@pytest.mark.parametrize(("longest", "count"), [(0, 3), (2, 13)])
 def test_the_longer_an_answer_takes_the_more_are_asked_for(
     server: Server, clock: Clock, longest: float, count: int
 ) -> None:
-    plan = windows(20, 100)
+    plan = windows(50, 100)
     server.go.clear()
     server.ahead.plan(plan, MANY)
-    server.await_passes(1)
+    server.await_passes(3)
     clock.advance(longest)
-    # 3 spare ones and 5 a second, up to 40; a first page promises ten.
+    # 3 spare ones and 5 a second.
     server.ahead.plan(plan, MANY)
     server.await_passes(count)
     assert server.asked == [Ask(window) for window in plan[:count]]
@@ -225,14 +236,22 @@ def test_one_slow_answer_is_enough_to_ask_for_more(server: Server, clock: Clock)
     assert len(server.asked) > SPARE + 2
 
 
-def test_however_slow_the_answers_are_there_is_an_end_to_those_held(
-    server: Server, clock: Clock
+def test_however_slow_the_answers_are_there_is_an_end_to_those_under_way_and_to_those_held(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Pace, "rate", 100.0)
     server.behind_gate = lambda _: clock.advance(10)
-    plan = windows(20, 100)
+    plan = windows(50, 100)
+    server.go.clear()
     server.ahead.plan(plan, MANY)
+    server.await_passes(1)
+    clock.advance(10)
+    server.ahead.plan(plan, MANY)
+    server.await_passes(MOST_REQUESTS)
+    assert len(requests_alive()) == MOST_REQUESTS
+    server.go.set()
     settle()
-    assert len(server.asked) == MOST_REQUESTS
+    assert len(server.asked) == 2 * MOST_REQUESTS
 
 
 def test_answers_held_are_bounded_in_bytes(
@@ -288,7 +307,7 @@ def test_requests_about_twins_come_before_pages_and_once(server: Server) -> None
     twins = Ask(before, numbers=("70000000001",))
     server.ahead.plan([window], MANY, [twins])
     settle()
-    assert server.asked[:3] == [Ask(window), twins, Ask(window, 2)], "none is known but the first"
+    assert server.asked[:3] == [twins, Ask(window), Ask(window, 2)]
     assert server.ahead.has(twins, 0)
     server.ahead.plan([window], MANY, [twins])
     server.take(Ask(window))
@@ -302,6 +321,7 @@ def test_the_next_request_is_chosen_when_the_one_before_it_has_passed(server: Se
     plan = windows(1, 100)
     server.ahead.plan(plan, MANY)
     settle()
+    asked = len(server.asked)
     server.gate.clear()
     server.take(Ask(plan[0]))
     server.ahead.plan(plan, MANY)
@@ -311,7 +331,7 @@ def test_the_next_request_is_chosen_when_the_one_before_it_has_passed(server: Se
     assert len(requests_alive()) == 1, "even what is due waits its turn"
     server.gate.set()
     server.take(Ask(plan[0], 9))
-    assert server.asked[SPARE : SPARE + 2] == [Ask(plan[0], 4), Ask(plan[0], 9)]
+    assert server.asked[asked : asked + 2] == [Ask(plan[0], asked + 1), Ask(plan[0], 9)]
 
 
 def test_a_request_that_fails_before_it_has_passed_does_not_hold_the_others(
@@ -490,16 +510,26 @@ def test_the_connections_that_the_cdk_keeps_suffice_for_all_requests() -> None:
     assert MOST_REQUESTS + 1 <= MAX_CONNECTION_POOL_SIZE, "the one that is due included"
 
 
-def test_after_a_close_no_thread_is_left_and_no_request_is_made(server: Server) -> None:
+def test_after_a_close_no_thread_is_left(server: Server) -> None:
     plan = windows(3, 100)
     server.ahead.plan(plan, MANY)
     server.take(Ask(plan[0]))
     server.ahead.close()
     assert not requests_alive()
+
+
+def test_what_ends_after_a_close_makes_no_request(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookahead, "CLOSE_SECONDS", 0)
+    plan = windows(3, 100)
+    server.go.clear()
+    server.ahead.plan(plan, MANY, [Ask(plan[0], numbers=("70000000001",))])
+    server.await_passes(1)
+    server.ahead.close()
     asked = len(server.asked)
-    server.ahead.plan(plan, MANY)
-    assert server.ahead.take(Ask(plan[0], 9), 0) is None
-    assert not requests_alive()
+    server.go.set()
+    settle()
     assert len(server.asked) == asked
 
 
