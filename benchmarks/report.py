@@ -18,6 +18,7 @@ from benchmarks.commands import (
     Connector,
 )
 from benchmarks.hard_servers import FULL_RATE, IN_A_ROW
+from benchmarks.hard_servers import ROUNDS as SLOW_ROUNDS
 from benchmarks.measurements import CEILING, ROUNDS, Findings, Result
 from benchmarks.targets import MEGABYTE, targets
 
@@ -47,9 +48,9 @@ without latency are the best of {rounds} runs. The allocator is set as in the im
 
 Behind slow answers the latency varies by a third, and texts have 70 letters; seconds are from the \
 first request to the end of the process, and the ideal is full pages at 5 a second, plus two \
-latencies. Each is one run with latencies of its own: another may differ by 15 points. Where SMS \
-come in no order of time, equal ones come on two pages, and for each window the connector asks \
-once more to tell how many they are; their latencies follow one another.
+latencies, of the first page and of the last one. Where SMS come in no order of time, equal ones \
+come on two pages, and for each window the connector asks once more to tell how many they are, so \
+the ideal has a third one. Each is the median of {slow_rounds} runs, whose latencies are drawn anew.
 
 For memory, each text has so many Russian letters, escaped as PHP does it (`\\u0441`), so that a \
 page has about 5, 12 and 55 MB; each number is a process of its own. The blocked destination takes \
@@ -95,6 +96,7 @@ def page(findings: Findings, plot: str) -> str:
         sandbox=findings.sandbox_rate,
         startup=findings.startup[OURS].seconds,
         rounds=ROUNDS,
+        slow_rounds=SLOW_ROUNDS,
         allocator=", ".join(f"`{name}={value}`" for name, value in IMAGE_ENV.items()),
         in_a_row=IN_A_ROW,
         full_rate=FULL_RATE,
