@@ -24,7 +24,9 @@ SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"
 IMAGE_ENV = dict(re.findall(r"(MALLOC_\w+)=(\S+)", (ROOT / "Dockerfile").read_text("utf-8")))
 """What the image sets for the allocator; here for every connector."""
 RECORD = b'{"type":"RECORD"'
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
+"""What a pipe holds. Larger ones would make this process grow, and with it all that it starts."""
+TAIL_BYTES = 1 << 12
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
@@ -145,7 +147,7 @@ def _count_records(
     while chunk := os.read(process.stdout.fileno(), CHUNK_BYTES):
         # The mark may lie across two chunks: the last one's end comes along, too short to hold it.
         records += (tail[-(len(RECORD) - 1) :] + chunk).count(RECORD)
-        tail = chunk[-CHUNK_BYTES // 256 :]
+        tail = chunk[-TAIL_BYTES:]
         if block and records > block_after:
             block()
             block = None
