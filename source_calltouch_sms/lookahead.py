@@ -100,7 +100,11 @@ class Lookahead:
         with self._changed:
             self._windows, self._most, self._twins = list(windows), most, list(twins)
             kept = {*windows, *(ask.window for ask in twins)}
-            self._requests = {a: r for a, r in self._requests.items() if a.window in kept}
+            self._requests = {
+                ask: request
+                for ask, request in self._requests.items()
+                if ask.window in kept and (most or ask.page == 1)
+            }
             self._pages = {w: p if most else p[:0] for w, p in self._pages.items() if w in kept}
             self._start()
 

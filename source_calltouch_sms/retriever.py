@@ -243,8 +243,9 @@ class Retriever:
         not, fewer numbers are asked for at once.
         """
         asks = _twins_asks(reading)
-        while asks and not reading.whole:
+        while asks:
             ask = asks.pop(0)
+            at_once = len(ask.numbers)
             try:
                 page = api.read_page((yield from self.take(ask)).content)
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
@@ -253,8 +254,10 @@ class Retriever:
                 rows = chain.from_iterable(self._maker.records(page.rows))
                 yield from self._emit(reading.add_twins(list(rows)))
             else:
-                left = [number for each in (ask, *asks) for number in each.numbers]
-                asks = _numbers_asks(reading, left, len(ask.numbers) // 2)
+                asks.insert(0, ask)
+                at_once //= 2
+            left = [number for each in asks for number in each.numbers]
+            asks = _numbers_asks(reading, left, at_once)
 
     def take(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; report once, while it lasts, that 429 delays it."""
@@ -319,12 +322,17 @@ class Retriever:
 
 def _twins_asks(reading: Reading) -> list[Ask]:
     """Ask for all that may be twins, by as many phone numbers at once as should fit one page."""
-    numbers = [] if reading.whole else sorted(reading.doubtful_numbers)
-    return _numbers_asks(reading, numbers, min(reading.full_page // 2, api.MAX_NUMBERS))
+    at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
+    return _numbers_asks(reading, sorted(reading.doubtful_numbers), at_once)
 
 
 def _numbers_asks(reading: Reading, numbers: list[str], at_once: int) -> list[Ask]:
-    """Ask for some phone numbers; not at all, where to read the window again costs less."""
-    starts = range(0, len(numbers), at_once) if at_once else range(0)
+    """Ask for some phone numbers, so many at once.
+
+    Not at all, where nothing is gained, or to read the window again costs less.
+    """
+    if reading.whole or not at_once or not reading.gains_by(numbers):
+        return []
+    starts = range(0, len(numbers), at_once)
     asks = [Ask(reading.window, numbers=tuple(numbers[n : n + at_once])) for n in starts]
     return asks if len(asks) <= 2 * reading.pages else []

@@ -185,6 +185,15 @@ class Reading:
         """Phone numbers of rows that came on two pages."""
         return {number for number, *_ in self.again if number}
 
+    def gains_by(self, numbers: Iterable[str]) -> bool:
+        """Whether to know the twins among these numbers may help: prove it whole in this pass.
+
+        Passes over a second, which cannot be cut, are united, so they gain by every twin.
+        """
+        asked = set(numbers)
+        twins = sum(count for (number, *_), count in self.again.items() if number in asked)
+        return self.window.seconds == 1 or self.distinct + twins >= self.total
+
     @property
     def times(self) -> Counter[str]:
         """How many rows came in this pass, by wall time."""

@@ -290,6 +290,22 @@ def test_where_pages_are_not_trusted_none_is_asked_for_ahead(server: Server) -> 
     assert {ask.page for ask in server.asked} == {1}
 
 
+def test_pages_that_are_trusted_no_longer_leave_room_for_others(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paged, *others = windows(4, 100)
+    server.ahead.plan([paged], MANY)
+    server.take(Ask(paged))
+    size = len(server.take(Ask(paged, 2)).content)
+    monkeypatch.setattr(lookahead, "MOST_BYTES", (4 + lookahead.DECODING) * size)
+    server.behind_gate = lambda _: clock.advance(10)
+    settle()
+    server.asked.clear()
+    server.ahead.plan([paged, *others], 0)
+    settle()
+    assert sorted(server.asked) == [Ask(window) for window in others]
+
+
 def test_what_came_for_windows_no_longer_planned_is_let_go(server: Server) -> None:
     old, new = windows(2, 20)
     server.ahead.plan([old], MANY)

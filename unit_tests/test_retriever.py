@@ -177,6 +177,16 @@ def test_numbers_are_asked_for_in_parts_that_fit_the_page_seen(serve: Serve) -> 
     assert all(len(body.get("phoneNumbers", [])) <= 10 for body in account.bodies)
 
 
+def test_an_answer_that_shows_that_no_other_can_prove_the_window_is_the_last(serve: Serve) -> None:
+    account = serve(Account(mailings(24, 30), page_size=40))
+    ties(account, random.Random(4))
+    sync = read(stream(), None, SyncMode.full_refresh)
+    assert_once(sync, account)
+    asked = [body for body in account.bodies if "phoneNumbers" in body]
+    assert any(len(body["phoneNumbers"]) == 20 for body in asked), "the first of several"
+    assert max(Counter(body["dateTo"] for body in asked).values()) == 1
+
+
 def test_windows_are_read_on_while_the_answer_about_twins_is_under_way(serve: Serve) -> None:
     sms = [row(START + n * timedelta(days=1), f"70000000{n:03}") for n in range(70)]
     account = serve(Account([*sms, *sms[::5]], page_size=10))
