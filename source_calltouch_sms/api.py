@@ -4,7 +4,6 @@ Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-
 """
 
 import json
-import math
 import re
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -112,16 +111,10 @@ def seems_page(body: bytes) -> bool:
     return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and end.endswith(b"}}")
 
 
-def seen_pages(body: bytes, most: int) -> int:
-    """Tell from a first page, without decoding it, how many pages the selection has.
-
-    0 if it has more than `most` SMS, and 1 if the body does not say.
-    """
+def seen_counts(body: bytes) -> tuple[int, int]:
+    """Tell from a page, without decoding it, its `totalCountSms`, 0 if unknown, and its rows."""
     found = _TOTAL.search(body[:LARGE]) or _TOTAL.search(body[-LARGE:])
-    total, rows = int(found[1]) if found else 0, body.count(b'"dateSent"')
-    if total > max(most, rows):
-        return 0
-    return math.ceil(total / rows) if total and rows else 1
+    return int(found[1]) if found else 0, body.count(b'"dateSent"')
 
 
 def read_page(body: bytes) -> Page:

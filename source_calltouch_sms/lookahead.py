@@ -9,8 +9,8 @@ chosen when it has passed, so that requests are made in order of need. `_changed
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import requests
@@ -19,14 +19,14 @@ from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.windows import Window
+from source_calltouch_sms.windows import Window, cut
 
 SPARE: Final = 3
 """Requests beyond those that the latency needs, so that the reader rarely waits."""
 MOST_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
 """Under way, however slow the answers are; the one that is due may come on top of them."""
 MOST_BYTES: Final = 250_000_000
-"""Of all answers at once, by the mean size seen: held, on their way, and being decoded."""
+"""Of all answers at once, by the largest seen: held, on their way, and being decoded."""
 DECODING: Final = 2
 """How much memory decoding takes in addition, in answers."""
 ANSWER_SECONDS: Final = 300
@@ -34,7 +34,7 @@ ANSWER_SECONDS: Final = 300
 CLOSE_SECONDS: Final = 5
 """For how long a close waits for the requests under way."""
 NEWS: Final = 0.2
-"""The weight of the newest answer in the means of size and latency."""
+"""The weight of the newest answer in the mean latency."""
 
 
 class Ask(NamedTuple):
@@ -81,6 +81,7 @@ class Lookahead:
         self._changed = threading.Condition()
         self._windows: list[Window] = []
         self._most = 0
+        self._paged = True
         self._twins: list[Ask] = []
         """About windows already read; not yet taken."""
         self._due: Ask | None = None
@@ -88,24 +89,29 @@ class Lookahead:
         self._too_slow: set[Ask] = set()
         self._requests: dict[Ask, _Request] = {}
         """Those made for answers not yet taken."""
+        self._totals: dict[Window, int] = {}
+        """How many SMS they have, of windows of whose pages the first has come."""
         self._pages: dict[Window, range] = {}
-        """Those not yet taken, of windows whose first page has come."""
-        self._mean_bytes = self._seconds = 0.0
+        """Those of them not yet taken."""
+        self._largest_bytes = 1
+        self._seconds = 0.0
 
-    def plan(self, windows: Sequence[Window], most: int, twins: Sequence[Ask] = ()) -> None:
-        """Say which windows to read, in order; one of more than `most` SMS is not paged.
+    def plan(
+        self, windows: Iterable[Window], most: int, twins: Iterable[Ask] = (), *, paged: bool = True
+    ) -> None:
+        """Say which windows to read, in order; one of more than `most` SMS will be cut.
 
-        `twins` are requests about windows already read, and come before theirs.
+        `twins` are requests about windows already read, and come before theirs. `paged` is whether
+        pages after the first one are worth asking for ahead.
         """
         with self._changed:
-            self._windows, self._most, self._twins = list(windows), most, list(twins)
-            kept = {*windows, *(ask.window for ask in twins)}
-            self._requests = {
-                ask: request
-                for ask, request in self._requests.items()
-                if ask.window in kept and (most or ask.page == 1)
-            }
-            self._pages = {w: p if most else p[:0] for w, p in self._pages.items() if w in kept}
+            self._windows, self._most, self._paged = list(windows), most, paged
+            self._twins = list(twins)
+            asks = {*self._twins, *self._asks(self._windows)}
+            self._requests = {a: request for a, request in self._requests.items() if a in asks}
+            kept = {*self._windows, *(ask.window for ask in asks)}
+            self._totals = {w: total for w, total in self._totals.items() if w in kept}
+            self._pages = {w: pages for w, pages in self._pages.items() if w in kept}
             self._start()
 
     def has(self, ask: Ask, seconds: float) -> bool:
@@ -130,6 +136,7 @@ class Lookahead:
             if request.error:
                 if request.ended_at < self._due_since:
                     return None  # it failed while nobody waited for it, and may succeed now
+                self._due = None
                 raise request.error
             if request.response is None:
                 if ask in self._too_slow:
@@ -181,15 +188,16 @@ class Lookahead:
 
     def _learn(self, request: _Request, response: requests.Response) -> None:
         self.served += 1
-        ask, size = request.ask, len(response.content)
-        self._mean_bytes += NEWS * (size - self._mean_bytes) if self._mean_bytes else size
-        latency = request.ended_at - request.sent_at
+        ask, latency = request.ask, request.ended_at - request.sent_at
+        self._largest_bytes = max(self._largest_bytes, len(response.content))
         # Up at once and down slowly: answers wait for the slowest one, which is due before them.
         self._seconds = max(latency, self._seconds + NEWS * (latency - self._seconds))
         # One given up may end after the pages were taken that its successor told of.
         if ask.page == 1 and not ask.numbers and self._requests.get(ask) is request:
-            pages = api.seen_pages(response.content, self._most)
-            self._pages[ask.window] = range(2, pages + 1)
+            total, rows = api.seen_counts(response.content)
+            pages = max(math.ceil(total / max(rows, 1)), 1)
+            self._totals[ask.window] = total if pages > 1 else 0
+            self._pages[ask.window] = range(1, 1 + pages)
 
     def _is_there(self, ask: Ask) -> bool:
         """Tell whether a request for it has ended, or has taken too long and is left to itself."""
@@ -205,8 +213,9 @@ class Lookahead:
             return
         ask = self._next(under_way)
         if ask:
-            request = self._requests[ask] = _Request(ask, self._run)
+            request = _Request(ask, self._run)
             request.start()
+            self._requests[ask] = request
 
     def _next(self, under_way: list[float]) -> Ask | None:
         if self._due and self._due not in self._requests:
@@ -214,14 +223,24 @@ class Lookahead:
         longest = time.monotonic() - min(under_way, default=math.inf)
         needed = SPARE + math.ceil(self._pace.rate * max(self._seconds, longest))
         needed = min(needed, MOST_REQUESTS)
-        # As many again may have come, and wait for one that is late.
-        room = min(2 * needed, MOST_BYTES / max(self._mean_bytes, 1) - DECODING)
+        room = MOST_BYTES / self._largest_bytes - DECODING
         if len(under_way) >= needed or len(self._requests) + 1 > room:
             return None
-        pages = (Ask(w, page) for w in self._windows for page in self._pages.get(w, ()))
-        # First pages tell what else there is to ask for. They wait for the pages due before them,
-        # if there are pages, and leave half of the room to those.
-        near = self._windows[: math.ceil(room / 2 if self._most else room)]
-        first_pages = (Ask(window) for window in near if window not in self._pages)
-        asks = chain(self._twins, pages, first_pages)
-        return next((ask for ask in asks if ask not in self._requests), None)
+        # As many again may have come, and wait for one that is late.
+        places = int(min(2 * needed, room))
+        asks = chain(self._twins, self._asks(self._windows))
+        new = (ask for ask in islice(asks, places) if ask not in self._requests)
+        # First pages tell what else there is to ask for, and leave half of the places to that.
+        if self._paged and sum(ask.page == 1 for ask in self._requests) >= places / 2:
+            new = (ask for ask in new if ask.page > 1)
+        return next(new, None)
+
+    def _asks(self, windows: Iterable[Window]) -> Iterator[Ask]:
+        """Yield what is to be asked for about windows, in order, as far as it is known."""
+        for window in windows:
+            pages, total = self._pages.get(window, range(1, 2)), self._totals.get(window, 0)
+            if total > self._most or not self._paged:
+                pages = range(pages.start, 2)
+            yield from (Ask(window, page) for page in pages)
+            if total > self._most and window.seconds > 1:
+                yield from self._asks(cut(window, total, self._most))

@@ -36,7 +36,6 @@ from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker
 from source_calltouch_sms.windows import (
     MAX_WINDOW_SMS,
-    PART_SHARE,
     Reading,
     Window,
     cut,
@@ -118,8 +117,7 @@ class Retriever:
                     parts = self._cut_unpaged(reading) or [reading.window]
                 else:
                     window = self._windows.pop(0)
-                    most = MAX_WINDOW_SMS if self._paged else self._fits
-                    reading = Reading(window, most, self._emitted.pop(window, {}))
+                    reading = Reading(window, self._most, self._emitted.pop(window, {}))
                     parts = yield from self._read_window(reading)
                     if not parts:
                         self._readings.append(reading)
@@ -148,6 +146,11 @@ class Retriever:
         return self._reading.pages + 1 if self._reading.goes_on else None
 
     @property
+    def _most(self) -> int:
+        """How many SMS a window may hold that is not to be cut."""
+        return MAX_WINDOW_SMS if self._paged else self._fits
+
+    @property
     def _proof_is_due(self) -> bool:
         """Whether to prove the oldest window, rather than to read on while that has to wait."""
         if not self._windows:
@@ -161,8 +164,8 @@ class Retriever:
 
     def _plan_requests(self, *being_read: Window) -> None:
         twins = [ask for reading in self._readings for ask in _twins_asks(reading)[:1]]
-        most = MAX_WINDOW_SMS if self._paged else 0
-        self._ahead.plan([*being_read, *self._windows], most, twins)
+        windows = [*being_read, *self._windows]
+        self._ahead.plan(windows, self._most, twins, paged=self._paged)
 
     def _read_window(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
         """Yield a window's records; return the windows to read in its place.
@@ -181,7 +184,7 @@ class Retriever:
             except RequestWindowSplitRequiredException:
                 return window.parts(self._shorter(window))
             if reading.too_much:
-                return cut(window, reading.total, PART_SHARE * reading.most)
+                return cut(window, reading.total, reading.most)
             idle = reading.total != total or not count < reading.distinct <= total
             idle_passes += idle
             if idle and reading.is_doubtful:
@@ -207,7 +210,7 @@ class Retriever:
             self._paged = False
             self._fits = reading.full_page if reading.pages > 1 else self._fits
             if reading.window.seconds > 1 and reading.total > self._fits:
-                return cut_by_times(reading.window, reading.times, PART_SHARE * self._fits)
+                return cut_by_times(reading.window, reading.times, self._fits)
         return []
 
     def _read_pass(self, reading: Reading) -> Messages:

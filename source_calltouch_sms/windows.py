@@ -46,18 +46,19 @@ class Window(NamedTuple):
         return [Window(s, min(s + (step - 1) * SECOND, self.end)) for s in starts]
 
 
-def cut(window: Window, total: int, sms: float) -> list[Window]:
-    """Cut a window that holds `total` SMS into parts that, if evenly filled, hold `sms` each."""
-    return window.parts(max(int(window.seconds * sms / total), window.seconds // MOST_PARTS))
+def cut(window: Window, total: int, most: int) -> list[Window]:
+    """Cut a window that holds `total` SMS into parts that hold up to `most`, if evenly filled."""
+    seconds = int(window.seconds * PART_SHARE * most / total)
+    return window.parts(max(seconds, window.seconds // MOST_PARTS))
 
 
-def cut_by_times(window: Window, times: Mapping[str, int], sms: float) -> list[Window]:
-    """Cut a window into parts of up to `sms` SMS, by how many were seen at each time.
+def cut_by_times(window: Window, times: Mapping[str, int], most: int) -> list[Window]:
+    """Cut a window into parts of up to `most` SMS, by how many were seen at each time.
 
-    `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more than `sms` is a part of
-    its own. Where that makes no cut, the window is halved.
+    `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more is a part of its own.
+    Where that makes no cut, the window is halved.
     """
-    starts, held = [window.start], 0
+    starts, held, sms = [window.start], 0, PART_SHARE * most
     for time, count in sorted(times.items()):
         start = datetime.fromisoformat(time)
         if held + count > sms:

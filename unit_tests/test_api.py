@@ -289,25 +289,13 @@ def page_of(total: Any, rows: int, text: str = "") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("total", "rows", "most", "pages"),
-    [
-        (0, 0, 100, 1),
-        (10, 10, 100, 1),
-        (11, 10, 100, 2),
-        (25, 10, 100, 3),
-        (100, 10, 100, 10),
-        ("25", 10, 100, 3),
-        (101, 10, 100, 0),
-        # Too many, were they not all there.
-        (10, 10, 0, 1),
-        (11, 10, 0, 0),
-        (5, 0, 100, 1),
-    ],
+    ("total", "rows", "counts"),
+    [(0, 0, (0, 0)), (10, 10, (10, 10)), (25, 10, (25, 10)), ("25", 10, (25, 10)), (5, 0, (5, 0))],
 )
-def test_the_pages_of_a_selection_are_seen_in_its_first(
-    total: Any, rows: int, most: int, pages: int
+def test_the_total_and_the_rows_of_a_page_are_seen(
+    total: Any, rows: int, counts: tuple[int, int]
 ) -> None:
-    assert api.seen_pages(body(page_of(total, rows)), most) == pages
+    assert api.seen_counts(body(page_of(total, rows))) == counts
 
 
 @pytest.mark.parametrize("total_is_last", [False, True])
@@ -315,20 +303,20 @@ def test_the_total_is_seen_at_either_end_of_a_large_body(total_is_last: bool) ->
     data = page_of(25, 10, text="Ж" * api.LARGE)["data"]
     if total_is_last:
         data = dict(reversed(data.items()))
-    assert api.seen_pages(body({"data": data}), 100) == 3
+    assert api.seen_counts(body({"data": data})) == (25, 10)
 
 
 def test_an_sms_that_quotes_a_page_is_not_taken_for_one() -> None:
     text = body(page_of(99, 3)).decode()
     data = dict(reversed(page_of(25, 10, text)["data"].items()))
-    assert api.seen_pages(body({"data": data}), 100) == 3
+    assert api.seen_counts(body({"data": data}))[0] == 25
 
 
 @pytest.mark.parametrize("wire", [b"", b"<html>", b'{"message": "Invalid credentials."}'])
-def test_a_body_that_is_no_page_promises_no_further_ones(wire: bytes) -> None:
-    assert api.seen_pages(wire, 100) == 1
+def test_in_a_body_that_is_no_page_nothing_is_seen(wire: bytes) -> None:
+    assert api.seen_counts(wire) == (0, 0)
 
 
-def test_a_body_without_a_total_promises_one_page() -> None:
+def test_a_page_without_a_total_has_rows() -> None:
     body = b'{"data":{"totalCountSms":null,"smsDetails":[{"dateSent":""}]}}'
-    assert api.seen_pages(body, 100) == 1
+    assert api.seen_counts(body) == (0, 1)

@@ -18,7 +18,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_calltouch_sms import lookahead
 from source_calltouch_sms.lookahead import ANSWER_SECONDS, MOST_REQUESTS, SPARE, Ask, Lookahead
 from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.windows import Window
+from source_calltouch_sms.windows import Window, cut
 from unit_tests.account import response
 
 SIZE = 10
@@ -65,6 +65,8 @@ class Server:
         self.go.set()
         self.before_gate: Callable[[Ask], None] = lambda _: None
         self.behind_gate: Callable[[Ask], None] = lambda _: None
+        self.rows = 0
+        """How many SMS each window has; 0: one a second."""
         self._passed = threading.Condition()
         self._passes = 0
 
@@ -78,7 +80,7 @@ class Server:
             self._passed.notify_all()
         self.go.wait(30)
         self.behind_gate(ask)
-        total = len(ask.numbers) or ask.window.seconds
+        total = len(ask.numbers) or self.rows or ask.window.seconds
         rows = min(SIZE, total - (ask.page - 1) * SIZE)
         data = {"totalCountSms": total, "smsDetails": [{"dateSent": ""}] * rows}
         return response(json.dumps({"data": data}))
@@ -251,7 +253,9 @@ def test_however_slow_the_answers_are_there_is_an_end_to_those_under_way_and_to_
     assert len(requests_alive()) == MOST_REQUESTS
     server.go.set()
     settle()
-    assert len(server.asked) == 2 * MOST_REQUESTS
+    needed = [ask for window in plan for ask in pages_of(window)][: 2 * MOST_REQUESTS]
+    assert set(needed) <= set(server.asked)
+    assert len(server.asked) < 3 * MOST_REQUESTS, "but for first pages that came before others"
 
 
 def test_answers_held_are_bounded_in_bytes(
@@ -270,19 +274,56 @@ def test_answers_held_are_bounded_in_bytes(
     assert server.asked == pages_of(window)[:6]
 
 
-def test_a_window_of_too_many_sms_is_not_paged(server: Server, clock: Clock) -> None:
+def test_answers_are_counted_by_the_largest_seen(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, *empty = windows(30, 10)
+    server.ahead.plan([large], MANY)
+    size = len(server.take(Ask(large)).content)
+    monkeypatch.setattr(lookahead, "MOST_BYTES", (5.5 + lookahead.DECODING) * size)
+    server.behind_gate = lambda _: clock.advance(10)
+    server.ahead.plan([window.parts(1)[0] for window in empty], MANY)
+    settle()
+    server.asked.clear()
+    (last,) = windows(1, 300)
+    server.ahead.plan([last], MANY)
+    settle()
+    assert server.asked == pages_of(last)[:5]
+
+
+def test_of_a_window_of_too_many_sms_the_parts_are_asked_for(server: Server, clock: Clock) -> None:
     server.behind_gate = lambda _: clock.advance(10)
     plan = windows(3, 100)
     server.ahead.plan(plan, 99)
     settle()
-    assert sorted(server.asked) == [Ask(window) for window in plan]
+    parts = [part for window in plan for part in cut(window, 100, 99)]
+    expected = [*map(Ask, plan), *(ask for part in parts for ask in pages_of(part))]
+    assert sorted(server.asked) == sorted(expected)
+    asked = len(server.asked)
+    server.take(Ask(plan[0]))
+    server.ahead.plan([*parts[:2], *plan[1:]], 99)
+    for part in parts[:2]:
+        for ask in pages_of(part):
+            server.take(ask)
+    assert len(server.asked) == asked, "nothing is asked for again when it is cut"
+
+
+def test_of_a_second_of_too_many_sms_no_page_is_asked_for_ahead(
+    server: Server, clock: Clock
+) -> None:
+    server.behind_gate = lambda _: clock.advance(10)
+    server.rows = 2 * SIZE
+    plan = windows(3, 1)
+    server.ahead.plan(plan, 1)
+    settle()
+    assert server.asked == [Ask(window) for window in plan]
 
 
 def test_where_pages_are_not_trusted_none_is_asked_for_ahead(server: Server) -> None:
     plan = windows(5, 25)
     server.ahead.plan(plan, MANY)
     settle()
-    server.ahead.plan(plan, 0)
+    server.ahead.plan(plan, MANY, paged=False)
     server.asked.clear()
     for window in plan:
         server.take(Ask(window))
@@ -301,9 +342,26 @@ def test_pages_that_are_trusted_no_longer_leave_room_for_others(
     server.behind_gate = lambda _: clock.advance(10)
     settle()
     server.asked.clear()
-    server.ahead.plan([paged, *others], 0)
+    server.ahead.plan([paged, *others], MANY, paged=False)
     settle()
     assert sorted(server.asked) == [Ask(window) for window in others]
+
+
+def test_what_has_failed_for_good_is_not_asked_for_again(server: Server) -> None:
+    window, after = windows(2, 100)
+
+    def fail(ask: Ask) -> None:
+        if ask == Ask(window):
+            raise ZeroDivisionError
+
+    server.behind_gate = fail
+    with pytest.raises(ZeroDivisionError):
+        server.take(Ask(window))
+    parts = window.parts(50)
+    server.ahead.plan([*parts, after], MANY)
+    for part in parts:
+        server.take(Ask(part))
+    assert server.asked.count(Ask(window)) == 1
 
 
 def test_what_came_for_windows_no_longer_planned_is_let_go(server: Server) -> None:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.records import RecordMaker
-from source_calltouch_sms.windows import MOST_PARTS, SECOND, Reading, Window, cut, cut_by_times
+from source_calltouch_sms.windows import (
+    MOST_PARTS,
+    PART_SHARE,
+    SECOND,
+    Reading,
+    Window,
+    cut,
+    cut_by_times,
+)
 from unit_tests.account import row
 
 START = datetime(2024, 4, 1)
@@ -57,12 +65,12 @@ def test_parts_cover_their_window_and_only_the_last_is_shorter(
 def test_a_cut_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     window: Window, total: int, data: st.DataObject
 ) -> None:
-    sms = data.draw(st.integers(1, total - 1))
-    parts = cut(window, total, sms)
+    most = data.draw(st.integers(1, total - 1))
+    parts = cut(window, total, most)
     assert cover(parts, window)
     assert len(parts) > 1, "cutting must end"
-    most = max(sms * window.seconds / total, 1, window.seconds // MOST_PARTS)
-    assert all(part.seconds <= most for part in parts)
+    seconds = max(PART_SHARE * most * window.seconds / total, 1, window.seconds // MOST_PARTS)
+    assert all(part.seconds <= seconds for part in parts)
 
 
 def times_in(window: Window, counts: dict[int, int]) -> dict[str, int]:
@@ -89,10 +97,10 @@ def test_a_cut_by_times_covers_its_window_and_makes_more_than_one_part(
     st.integers(1, 60),
 )
 def test_parts_by_times_hold_no_more_than_asked_but_for_full_seconds(
-    window: Window, counts: dict[int, int], sms: int
+    window: Window, counts: dict[int, int], most: int
 ) -> None:
-    times = times_in(window, counts)
-    parts = cut_by_times(window, times, sms)
+    times, sms = times_in(window, counts), PART_SHARE * most
+    parts = cut_by_times(window, times, most)
     for part in parts:
         held = [c for t, c in times.items() if part.start <= datetime.fromisoformat(t) <= part.end]
         assert sum(held) <= sms or len(held) == 1
