@@ -90,9 +90,9 @@ class Lookahead:
         self._requests: dict[Ask, _Request] = {}
         """Those made for answers not yet taken."""
         self._totals: dict[Window, int] = {}
-        """How many SMS they have, of windows of whose pages the first has come."""
+        """How many SMS a window holds whose first page has come; 0 if that page is the only one."""
         self._pages: dict[Window, range] = {}
-        """Those of them not yet taken."""
+        """The pages of the same window that are not taken yet."""
         self._largest_bytes = 1
         self._seconds = 0.0
 
@@ -230,7 +230,8 @@ class Lookahead:
         places = int(min(2 * needed, room))
         asks = chain(self._twins, self._asks(self._windows))
         new = (ask for ask in islice(asks, places) if ask not in self._requests)
-        # First pages tell what else there is to ask for, and leave half of the places to that.
+        # First pages tell what else there is to ask for. They may fill half of the places, so that
+        # the pages they tell of, which are due before the next window, find room.
         if self._paged and sum(ask.page == 1 for ask in self._requests) >= places / 2:
             new = (ask for ask in new if ask.page > 1)
         return next(new, None)
@@ -239,8 +240,9 @@ class Lookahead:
         """Yield what is to be asked for about windows, in order, as far as it is known."""
         for window in windows:
             pages, total = self._pages.get(window, range(1, 2)), self._totals.get(window, 0)
-            if total > self._most or not self._paged:
-                pages = range(pages.start, 2)
+            too_many = total > self._most
+            if too_many or not self._paged:
+                pages = range(pages.start, 2)  # the first one, if it is not taken
             yield from (Ask(window, page) for page in pages)
-            if total > self._most and window.seconds > 1:
+            if too_many and window.seconds > 1:  # the reader will cut it into the same parts
                 yield from self._asks(cut(window, total, self._most))

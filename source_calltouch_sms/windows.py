@@ -187,9 +187,10 @@ class Reading:
         return {number for number, *_ in self.again if number}
 
     def gains_by(self, numbers: Iterable[str]) -> bool:
-        """Whether to know the twins among these numbers may help: prove it whole in this pass.
+        """Whether it helps to know which doubtful rows of these numbers are SMS of their own.
 
-        Passes over a second, which cannot be cut, are united, so they gain by every twin.
+        Only if that can prove the window whole. A single second cannot be cut, and its passes are
+        united, so there each such SMS helps.
         """
         asked = set(numbers)
         twins = sum(count for (number, *_), count in self.again.items() if number in asked)

@@ -65,8 +65,8 @@ class Server:
         self.go.set()
         self.before_gate: Callable[[Ask], None] = lambda _: None
         self.behind_gate: Callable[[Ask], None] = lambda _: None
-        self.rows = 0
-        """How many SMS each window has; 0: one a second."""
+        self.rows: int | None = None
+        """How many SMS each window has; None: one a second."""
         self._passed = threading.Condition()
         self._passes = 0
 
@@ -80,7 +80,8 @@ class Server:
             self._passed.notify_all()
         self.go.wait(30)
         self.behind_gate(ask)
-        total = len(ask.numbers) or self.rows or ask.window.seconds
+        a_window = ask.window.seconds if self.rows is None else self.rows
+        total = len(ask.numbers) or a_window
         rows = min(SIZE, total - (ask.page - 1) * SIZE)
         data = {"totalCountSms": total, "smsDetails": [{"dateSent": ""}] * rows}
         return response(json.dumps({"data": data}))
@@ -316,6 +317,18 @@ def test_of_a_second_of_too_many_sms_no_page_is_asked_for_ahead(
     plan = windows(3, 1)
     server.ahead.plan(plan, 1)
     settle()
+    assert server.asked == [Ask(window) for window in plan]
+
+
+@pytest.mark.parametrize("rows", [0, SIZE])
+def test_a_window_whose_first_answer_holds_all_is_asked_for_once(server: Server, rows: int) -> None:
+    server.rows = rows
+    plan = windows(3, 100)
+    for _ in range(2):  # however few SMS a window may hold
+        server.ahead.plan(plan, 1)
+        settle()
+    for window in plan:
+        server.take(Ask(window))
     assert server.asked == [Ask(window) for window in plan]
 
 
