@@ -25,7 +25,10 @@ ENDS = {
     "token-revoked": ("config_error", "Calltouch does not accept the API token"),
     "syntax-error": ("system_error", "Calltouch could not use the connector's request"),
     "unknown-json": ("system_error", "{result: str, items: ["),
-    "redirect": ("config_error", "redirects (HTTP 302) to elsewhere.example; not followed"),
+    "redirect": (
+        "config_error",
+        "redirects (HTTP 302) to another address: «https://elsewhere.example/»; not followed",
+    ),
 }
 
 

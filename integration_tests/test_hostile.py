@@ -15,7 +15,7 @@ from sandbox.process import running
 DEAR: dict[str, tuple[str, Plan, int]] = {
     "mailings": ("--order ties --mailings --sms 60000", [], 20),
     "more mailings": ("--order ties --mailings --sms 180000", [], 50),
-    "one second": ("--order ties --shape burst --sms 31000", [], 150),
+    "one second": ("--order ties --shape burst --sms 31000", [], 120),
     "some disappear": ("--sms 45000", [{"kind": "gone-rows", "at": 3}], 20),
 }
 

@@ -27,7 +27,7 @@ from requests import exceptions
 
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import config_error, system_error, transient_error
-from source_calltouch_sms.pace import LIMITED, PATIENCE_SECONDS, Pace, retry_after
+from source_calltouch_sms.pace import LIMITED, PATIENCE_SECONDS, Pace
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -108,7 +108,7 @@ class CalltouchErrorHandler(ErrorHandler):
     def _check(self, response: requests.Response | Exception | None) -> None:
         if not isinstance(response, requests.Response):
             request, *_ = self._pace.tried()
-            raise _no_answer(response, _host(request.url))
+            raise _no_answer(response, urlsplit(request.url).hostname)
         if not api.seems_page(response.content):
             try:
                 with self._decoding:  # a page takes ten times its bytes while it is decoded
@@ -122,10 +122,9 @@ class CalltouchErrorHandler(ErrorHandler):
         request, tries, seconds = self._pace.tried()
         is_long = isinstance(failure, RangeTooLongError) and _asks_for_days(request)
         if is_long and tries >= TRIES_AT_LENGTH:
-            action = ResponseAction.SPLIT_REQUEST_WINDOW
-            return ErrorResolution(action, FailureType.transient_error, str(failure))
+            return ErrorResolution(ResponseAction.SPLIT_REQUEST_WINDOW)
         limited = _is_limited(response)
-        if seconds + _told_wait(response) > self.patience:
+        if seconds + self._pace.closed_seconds > self.patience:
             times = "once" if tries == 1 else f"{tries} times"
             advice = LIMITED if limited else LATER
             raise transient_error(f"{failure}. Tried {times} within {seconds:.0f} s. {advice}")
@@ -135,9 +134,9 @@ class CalltouchErrorHandler(ErrorHandler):
 
 
 class CalltouchBackoffStrategy(BackoffStrategy):
-    """The CDK's hook for waits: `Retry-After`, else growing from under half a second to 30.
+    """The CDK's hook for waits, growing from under half a second to 30; it adds a second to each.
 
-    The CDK adds one second to each.
+    Longer ones, as `Retry-After` asks for, are those of the gate.
     """
 
     def backoff_time(self, response_or_exception: object, attempt_count: int) -> float:
@@ -145,8 +144,7 @@ class CalltouchBackoffStrategy(BackoffStrategy):
         if _is_limited(response_or_exception):
             return NO_WAIT_SECONDS
         grown = FIRST_WAIT_SECONDS * WAIT_GROWTH ** min(attempt_count - 1, 99)
-        wait = min(grown, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - no secret
-        return _told_wait(response_or_exception) or wait
+        return min(grown, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
 def explain(body: api.ErrorBody, response: requests.Response) -> AirbyteTracedException:
@@ -205,10 +203,10 @@ def _failure_by_status(body: api.ErrorBody, response: requests.Response, said: s
             "Calltouch whether API points are left for today."
         )
     elif status >= HTTPStatus.MULTIPLE_CHOICES:
-        elsewhere = _host(response.headers.get("Location", "")) or "another address"
+        elsewhere = _quote(response.headers.get("Location", ""))
         error = config_error(
-            f"The server redirects (HTTP {status}) to {elsewhere}; not followed, to protect "
-            "the token. Set API URL (api_url) to the method's own address."
+            f"The server redirects (HTTP {status}) to another address{elsewhere}; not followed, to "
+            "protect the token. Set API URL (api_url) to the method's own address."
         )
     elif isinstance(body, api.OtherMessage):
         error = PassingError(f"Calltouch sent a message instead of SMS (HTTP {status}){said}")
@@ -230,15 +228,11 @@ def _no_answer(error: Exception | None, host: str) -> Failure:
                 f"The certificate of {host} cannot be verified. Check API URL (api_url); behind a "
                 "TLS-inspecting proxy, set REQUESTS_CA_BUNDLE to its CA certificate."
             )
-        case exceptions.ReadTimeout():
-            return RangeTooLongError(
-                f"{host} accepted the request but sent no response within {READ_SECONDS} s"
-            )
         case exceptions.ProxyError() | exceptions.InvalidProxyURL():
             reason = f"The proxy in front of {host} does not let the request through"
-        case _ if "ReadTimeoutError" in repr(error):
+        case _ if isinstance(error, exceptions.ReadTimeout) or "ReadTimeoutError" in repr(error):
             return RangeTooLongError(
-                f"{host} sent a part of its response, then nothing within {READ_SECONDS} s"
+                f"{host} took the request, but sent nothing, or no more, within {READ_SECONDS} s"
             )
         case exceptions.ConnectTimeout():
             reason = f"No connection to {host} within {CONNECT_SECONDS} s"
@@ -259,19 +253,8 @@ def _quote(words: str) -> str:
     return f": «{words[:500]}»" if words else ""
 
 
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
 def _is_limited(response: object) -> bool:
     return getattr(response, "status_code", None) == HTTPStatus.TOO_MANY_REQUESTS
-
-
-def _told_wait(response: object) -> float:
-    return retry_after(getattr(response, "headers", {})) or 0
 
 
 def _asks_for_days(request: requests.PreparedRequest) -> bool:

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jsonschema
 import pendulum
-import requests
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_calltouch_sms import api
 from source_calltouch_sms.errors import config_error
 from source_calltouch_sms.records import wall_time
 
@@ -79,7 +76,6 @@ class Config:
             raise _wrong("start_date", f"{start} is in the future; in {zone.name} today is {today}")
         if end and end < start:
             raise _wrong("end_date", f"{end} is before the start date, {start}")
-        _check_url(values["api_url"])
         return cls(
             access_token=values["access_token"],
             site_id=values["site_id"],
@@ -98,19 +94,20 @@ def _wrong(name: str, fault: str) -> AirbyteTracedException:
     return config_error(f"The setting {SCHEMA['properties'][name]['title']} ({name}): {fault}.")
 
 
-def _refused(error: jsonschema.ValidationError) -> AirbyteTracedException:
-    """Say what `spec.json` refuses; never the value, since any setting may hold a private one."""
-    instance: Any = error.instance
-    rule: Any = error.validator_value
-    schema: Any = error.schema
+def _refused(error: Any) -> AirbyteTracedException:
+    """Say what `spec.json` refuses; never the value, since any setting may hold a private one.
+
+    `error` is a `jsonschema.ValidationError`, whose types say nothing of its rule and schema.
+    """
     if error.validator == "required":
-        return _wrong(next(name for name in rule if name not in instance), "it is missing")
+        missing = (name for name in error.validator_value if name not in error.instance)
+        return _wrong(next(missing), "it is missing")
     name, *place = error.absolute_path
-    subject = f"entry {int(place[0]) + 1}" if place else "the value"
-    wanted = schema.get("pattern_descriptor", schema["type"])
+    subject = f"entry {place[0] + 1}" if place else "the value"
+    wanted = error.schema.get("pattern_descriptor", error.schema["type"])
     if error.validator == "format":
-        return _wrong(str(name), f"{subject} is not a valid {rule} ({wanted})")
-    return _wrong(str(name), f'{subject} does not fit the format "{wanted}"')
+        return _wrong(name, f"{subject} is not a valid {error.validator_value} ({wanted})")
+    return _wrong(name, f'{subject} does not fit the format "{wanted}"')
 
 
 def _zone(name: str) -> pendulum.Timezone:
@@ -120,15 +117,4 @@ def _zone(name: str) -> pendulum.Timezone:
         raise _wrong(
             "timezone",
             f'"{name}" is not a valid time zone; use an IANA name such as Europe/Moscow',
-        ) from None
-
-
-def _check_url(url: str) -> None:
-    """Refuse a URL for which `requests`, or the look-up of its host, would always raise."""
-    try:
-        prepared = requests.Request("POST", url).prepare().url or ""
-        (urlsplit(prepared).hostname or "").encode("idna")
-    except ValueError:
-        raise _wrong(
-            "api_url", f"the value is not a valid URL; the documented one is {api.URL}"
         ) from None

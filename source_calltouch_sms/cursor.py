@@ -5,7 +5,7 @@ days again; it is set when that sync is through.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
 import pendulum
@@ -13,16 +13,14 @@ from airbyte_cdk.models import SyncMode
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.errors import config_error
-from source_calltouch_sms.records import overlap_after, wall_time
+from source_calltouch_sms.records import clock_change, wall_time
 from source_calltouch_sms.windows import SECOND, Window
 
-UTC: Final = timezone.utc
 STATUSES_READ_AT: Final = "statusesReadAt"
 EARLY: Final = timedelta(minutes=5)
 """How much too early a sync may start: schedules are not exact to the second."""
 NEW_SMS_ONLY: Final = timedelta(days=8)
 """For at most so long syncs read only new SMS: the longest interval, and clocks set back."""
-MAX_BACK_DAYS: Final = 400
 
 
 class Plan(NamedTuple):
@@ -44,7 +42,7 @@ def plan_sync(
         AirbyteTracedException: a `config_error`: a value of the state is not a date and time.
     """
     zone, interval, adds = config.zone, config.lookback_interval, dict[str, str]()
-    cursor, read_at = read_cursor(state, zone), _read_moment(state, STATUSES_READ_AT, UTC)
+    cursor, read_at = read_cursor(state, zone), _read_moment(state, STATUSES_READ_AT, pendulum.UTC)
     start, end = config.start, wall_time(now, zone)
     if cursor and cursor > end:
         return None
@@ -58,9 +56,10 @@ def plan_sync(
             since, kind = _last_days_end(cursor, read_at, zone), "New SMS and status updates"
         back = config.lookback
         if interval or STATUSES_READ_AT in state:
-            adds[STATUSES_READ_AT] = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            adds[STATUSES_READ_AT] = f"{now.astimezone(pendulum.UTC):%Y-%m-%dT%H:%M:%SZ}"
     if since:
-        start = max(start, since - back - overlap_after(since, zone))
+        # A time in an hour that clocks repeat or skip may be meant an hour earlier.
+        start = max(start, since - back - clock_change(since, zone))
     end = min(config.end or end, end)
     return Plan(Window(start, end), kind, adds) if start <= end else None
 
@@ -91,9 +90,8 @@ def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime 
         return None
     try:
         moment = pendulum.parse(value, tz=zone) if isinstance(value, str) else None
-        if isinstance(moment, datetime):
-            for days in (-MAX_BACK_DAYS, MAX_BACK_DAYS):  # a year 1 would fail later, unnamed
-                moment.astimezone(UTC) + timedelta(days=days)
+        # Of a year 1, the lookback would fail, with words that do not name the state.
+        if isinstance(moment, datetime) and 2 < moment.year < 9998:  # noqa: PLR2004
             return moment
     except (ValueError, OverflowError):
         pass

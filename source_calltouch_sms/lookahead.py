@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Final, NamedTuple
 
 import requests
@@ -63,10 +63,6 @@ class _Request(threading.Thread):
         self.response: requests.Response | None = None
         self.error: BaseException | None = None
 
-    @property
-    def has_ended(self) -> bool:
-        return self.ended_at < math.inf
-
 
 class Lookahead:
     """Fetches the pages of windows, several at a time, and hands them out one by one."""
@@ -81,43 +77,25 @@ class Lookahead:
         self._changed = threading.Condition()
         self._windows: list[Window] = []
         self._most = 0
-        self._paged = True
-        self._twins: list[Ask] = []
-        """About windows already read; not yet taken."""
         self._due: Ask | None = None
         self._due_since = 0.0
-        self._too_slow: set[Ask] = set()
         self._requests: dict[Ask, _Request] = {}
         """Those made for answers not yet taken."""
-        self._totals: dict[Window, int] = {}
-        """How many SMS a window holds whose first page has come; 0 if that page is the only one."""
-        self._pages: dict[Window, range] = {}
-        """The pages of the same window that are not taken yet."""
+        self._known: dict[Window, tuple[int, range]] = {}
+        """Of a window whose first page has come: how many SMS it holds, 0 if that page has all of
+        them, and its pages that are not taken yet."""
         self._largest_bytes = 1
         self._seconds = 0.0
 
-    def plan(
-        self, windows: Iterable[Window], most: int, twins: Iterable[Ask] = (), *, paged: bool = True
-    ) -> None:
-        """Say which windows to read, in order; one of more than `most` SMS will be cut.
-
-        `twins` are requests about windows already read, and come before theirs. `paged` is whether
-        pages after the first one are worth asking for ahead.
-        """
+    def plan(self, windows: Iterable[Window], most: int) -> None:
+        """Say which windows to read, in order; one of more than `most` SMS will be cut."""
         with self._changed:
-            self._windows, self._most, self._paged = list(windows), most, paged
-            self._twins = list(twins)
-            asks = {*self._twins, *self._asks(self._windows)}
+            self._windows, self._most = list(windows), most
+            asks = set(self._asks(self._windows))
             self._requests = {a: request for a, request in self._requests.items() if a in asks}
             kept = {*self._windows, *(ask.window for ask in asks)}
-            self._totals = {w: total for w, total in self._totals.items() if w in kept}
-            self._pages = {w: pages for w, pages in self._pages.items() if w in kept}
+            self._known = {w: known for w, known in self._known.items() if w in kept}
             self._start()
-
-    def has(self, ask: Ask, seconds: float) -> bool:
-        """Tell whether an answer is there, or comes within some seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._is_there(ask), seconds)
 
     def take(self, ask: Ask, seconds: float) -> requests.Response | None:
         """Return an answer, once; taking it again requests it again. None: it is not there yet.
@@ -133,25 +111,20 @@ class Lookahead:
             if not self._is_there(ask):
                 return None
             request = self._requests.pop(ask)
+            began = min(request.sent_at, request.ended_at)
+            if request.response is None and began < self._due_since:
+                return None  # nobody waited for it when it was sent, and it may succeed now
+            self._due = None
             if request.error:
-                if request.ended_at < self._due_since:
-                    return None  # it failed while nobody waited for it, and may succeed now
-                self._due = None
                 raise request.error
             if request.response is None:
-                if ask in self._too_slow:
-                    raise transient_error(
-                        "Calltouch did not send a whole answer within "
-                        f"{ANSWER_SECONDS} s, twice in a row. Try again later."
-                    )
-                self._too_slow.add(ask)
-                return None
-            self._too_slow.discard(ask)
-            self._due = None
-            if ask in self._twins:
-                self._twins.remove(ask)
-            if not ask.numbers and ask.window in self._pages:
-                self._pages[ask.window] = range(ask.page + 1, self._pages[ask.window].stop)
+                raise transient_error(
+                    f"Calltouch did not send a whole answer within {ANSWER_SECONDS} s. "
+                    "Try again later."
+                )
+            if not ask.numbers and ask.window in self._known:
+                total, pages = self._known[ask.window]
+                self._known[ask.window] = total, range(ask.page + 1, pages.stop)
             self._start()
             return request.response
 
@@ -159,7 +132,7 @@ class Lookahead:
         """Stop; after a few seconds, requests still under way are left to their timeouts."""
         self._pace.leave()
         with self._changed:
-            self._windows, self._twins, self._due = [], [], None
+            self._windows, self._due = [], None
             running = list(self._requests.values())
         deadline = time.monotonic() + CLOSE_SECONDS
         for request in running:
@@ -196,19 +169,18 @@ class Lookahead:
         if ask.page == 1 and not ask.numbers and self._requests.get(ask) is request:
             total, rows = api.seen_counts(response.content)
             pages = max(math.ceil(total / max(rows, 1)), 1)
-            self._totals[ask.window] = total if pages > 1 else 0
-            self._pages[ask.window] = range(1, 1 + pages)
+            self._known[ask.window] = total if pages > 1 else 0, range(1, 1 + pages)
 
     def _is_there(self, ask: Ask) -> bool:
         """Tell whether a request for it has ended, or has taken too long and is left to itself."""
         request = self._requests.get(ask)
         return request is not None and (
-            request.has_ended or time.monotonic() - request.sent_at > ANSWER_SECONDS
+            request.ended_at < math.inf or time.monotonic() - request.sent_at > ANSWER_SECONDS
         )
 
     def _start(self) -> None:
         """Make the request that is needed most, if any is and none waits at the gate."""
-        under_way = [r.sent_at for r in self._requests.values() if not r.has_ended]
+        under_way = [r.sent_at for r in self._requests.values() if r.ended_at == math.inf]
         if math.inf in under_way:
             return
         ask = self._next(under_way)
@@ -228,21 +200,24 @@ class Lookahead:
             return None
         # As many again may have come, and wait for one that is late.
         places = int(min(2 * needed, room))
-        asks = chain(self._twins, self._asks(self._windows))
-        new = (ask for ask in islice(asks, places) if ask not in self._requests)
+        asks = islice(self._asks(self._windows), places)
+        new = (ask for ask in asks if ask not in self._requests)
         # First pages tell what else there is to ask for. They may fill half of the places, so that
         # the pages they tell of, which are due before the next window, find room.
-        if self._paged and sum(ask.page == 1 for ask in self._requests) >= places / 2:
+        if (
+            self._most > api.PAGE_SIZE
+            and sum(ask.page == 1 for ask in self._requests) >= places / 2
+        ):
             new = (ask for ask in new if ask.page > 1)
         return next(new, None)
 
     def _asks(self, windows: Iterable[Window]) -> Iterator[Ask]:
         """Yield what is to be asked for about windows, in order, as far as it is known."""
         for window in windows:
-            pages, total = self._pages.get(window, range(1, 2)), self._totals.get(window, 0)
-            too_many = total > self._most
-            if too_many or not self._paged:
+            total, pages = self._known.get(window, (0, range(1, 2)))
+            too_many = total > self._most and window.seconds > 1
+            if too_many:
                 pages = range(pages.start, 2)  # the first one, if it is not taken
             yield from (Ask(window, page) for page in pages)
-            if too_many and window.seconds > 1:  # the reader will cut it into the same parts
+            if too_many:  # the reader will cut it into the same parts
                 yield from self._asks(cut(window, total, self._most))

@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -102,8 +101,8 @@ class Pace(APIBudget):
                     seconds = self._opens_at - time.monotonic()
                     if seconds > PATIENCE_SECONDS:
                         raise transient_error(
-                            "Calltouch allows no more API requests for now (HTTP 429), and none "
-                            f"within {seconds:.0f} s. {LIMITED}"
+                            f"Calltouch asks to wait {seconds:.0f} s before the next API request. "
+                            f"{LIMITED}"
                         )
                     is_next = here.since == min(self._waiting)
                     if is_next and seconds <= 0:
@@ -120,9 +119,11 @@ class Pace(APIBudget):
         self.on_pass()
 
     def update_from_response(self, request: Any, response: requests.Response) -> None:
-        """Slow down at a 429, else speed up."""
+        """Slow down at a 429, else speed up; a failure's `Retry-After` holds for all requests."""
         with self._gate:
             now = time.monotonic()
+            told = 0 if response.ok else retry_after(response.headers)
+            Pace._opens_at = max(self._opens_at, now + told)
             self.holds_up = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if not self.holds_up:
                 Pace.rate = min(self.rate + RATE_STEP, FULL_RATE)
@@ -132,8 +133,7 @@ class Pace(APIBudget):
                 Pace._slowed_at = now
                 share = random.uniform(*SLOWDOWN)  # noqa: S311 - no secret
                 Pace.rate = max(self.rate * share, SLOWEST_RATE)
-            seconds = max(1 / self.rate, retry_after(response.headers) or 0)
-            Pace._opens_at = max(self._opens_at, now + seconds)
+            Pace._opens_at = max(self._opens_at, now + 1 / self.rate)
             if now - self._logged_at > LOG_SECONDS:
                 Pace._logged_at = now
                 logger.warning(
@@ -149,22 +149,16 @@ class Pace(APIBudget):
             self._gate.notify_all()
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return `Retry-After` in seconds, whether it is a number or a date; None if it is neither."""
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return `Retry-After` in seconds, whether it is a number or a date; 0 if it is neither.
+
+    A date is taken by the server's own clock, its `Date`, which need not agree with this machine's.
+    """
     told = headers.get("Retry-After", "").strip()
     if told.isascii() and told.isdigit():
         return float(told[:9])
-    moment = _moment(told)
-    if moment is None:
-        return None
-    # By the server's own clock, which need not agree with this machine's.
-    now = _moment(headers.get("Date", "")) or datetime.now(timezone.utc)
-    return max(0.0, (moment - now).total_seconds())
-
-
-def _moment(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        wait = parsedate_to_datetime(told) - parsedate_to_datetime(headers.get("Date", ""))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return max(0.0, wait.total_seconds())

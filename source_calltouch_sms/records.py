@@ -36,22 +36,11 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
     return wall.replace(tzinfo=zone, fold=0).isoformat()
 
 
-def earliest(wall: datetime, zone: pendulum.Timezone) -> str:
-    """Return the earliest moment at which clocks in `zone` may show a wall time, as ISO 8601.
-
-    Same as `zoned`, except in the hour skipped when clocks go forward: a cursor there must not be
-    taken for one in the hour after it.
-    """
-    moments = [wall.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
-    return max(moments, key=lambda moment: moment.utcoffset() or timedelta()).isoformat()
-
-
-def overlap_after(wall: datetime, zone: pendulum.Timezone) -> timedelta:
-    """By how much clocks are set back within the day after `wall`: for so long, times repeat."""
-    day_later = wall + timedelta(days=1)
-    offsets = [w.replace(tzinfo=zone, fold=0).utcoffset() for w in (wall, day_later)]
-    before, after = (offset or timedelta() for offset in offsets)
-    return max(before - after, timedelta())
+def clock_change(wall: datetime, zone: pendulum.Timezone) -> timedelta:
+    """By how much clocks are set within a day of `wall`: so many hours are repeated or skipped."""
+    days = (wall - timedelta(days=1), wall + timedelta(days=1))
+    before, after = (day.replace(tzinfo=zone).utcoffset() or timedelta() for day in days)
+    return abs(after - before)
 
 
 class RecordMaker:

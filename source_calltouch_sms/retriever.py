@@ -34,22 +34,14 @@ from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.lookahead import Ask, Fetch, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker
-from source_calltouch_sms.windows import (
-    MAX_WINDOW_SMS,
-    Reading,
-    Window,
-    cut,
-    cut_by_times,
-)
+from source_calltouch_sms.windows import MAX_WINDOW_SMS, Reading, Window, cut, cut_by_times
 
 IDLE_PASSES: Final = 6
 """After how many passes without progress a window counts as incomplete."""
-MOST_READINGS: Final = 3
-"""So many windows may wait for their proof; each of them holds the keys of its SMS."""
 PAUSE_SECONDS: Final = 2
 """Between two passes over the same window."""
 WAKE_SECONDS: Final = 0.5
-"""How long the reader waits for an answer before it sees to something else."""
+"""How long the reader waits for an answer before it sees whether a 429 holds it up."""
 LIMITED_SECONDS: Final = 60
 """For at least so long, as told to the platform, a 429 holds the sync up."""
 
@@ -68,25 +60,16 @@ class Retriever:
         self._kind = plan.kind
         self._ahead = Lookahead(fetch, pace)
         self._maker = RecordMaker(config.site_id, config.zone)
-        self._windows = [plan.window]
+        self.windows = [plan.window]
         """Those still to be read, oldest first."""
-        self._readings: list[Reading] = []
-        """Of windows read that are not proved yet, or behind one that is not; oldest first."""
         self._emitted: dict[Window, dict[str, int]] = {}
         """By window still to be read: what readings that failed have emitted of it."""
-        self._paged = True
-        """Whether pages have fitted together so far."""
-        self._fits = api.PAGE_SIZE
-        """How many SMS one answer holds."""
+        self._most = MAX_WINDOW_SMS
+        """How many SMS a window may hold that is not to be cut: fewer, once pages have failed."""
         self._longest_answered = 0
         """Seconds of the longest window that Calltouch could answer."""
         self._started, self._proved, self._sms, self._undated = time.monotonic(), 0, 0, 0
         """For the summary: when it began, windows proved, their SMS, those of them without date."""
-
-    @property
-    def unproved(self) -> list[Window]:
-        """The windows that are not proved whole yet, in no order."""
-        return [*(reading.window for reading in self._readings), *self._windows]
 
     def close(self) -> None:
         """Make no further request."""
@@ -101,36 +84,28 @@ class Retriever:
             AirbyteTracedException: a request failed for good, or a window is not whole.
         """
         try:
-            while self.unproved:
-                self._plan_requests()
-                if self._proof_is_due:
-                    reading = self._readings.pop(0)
-                    yield from self._read_twins(reading)
-                    if reading.whole:
-                        self._proved += 1
-                        self._sms += reading.distinct
-                        self._undated += reading.sent.count(None)
-                        self._stream.logger.info(
-                            f"{reading.window}: {reading.total} SMS on {reading.pages} pages"
-                        )
-                        return reading
-                    parts = self._cut_unpaged(reading) or [reading.window]
-                else:
-                    window = self._windows.pop(0)
-                    reading = Reading(window, self._most, self._emitted.pop(window, {}))
-                    parts = yield from self._read_window(reading)
-                    if not parts:
-                        self._readings.append(reading)
-                        self._readings.sort(key=lambda reading: reading.window)
-                self._windows[:0] = parts
-                if parts:  # what came of it is not emitted again
-                    emitted = {**reading.emitted, **reading.keys}
-                    self._emitted.update(dict.fromkeys(parts, emitted))
+            while self.windows:
+                self._ahead.plan(self.windows, self._most)
+                window = self.windows[0]
+                reading = Reading(window, self._most, self._emitted.pop(window, {}))
+                parts = yield from self._read_window(reading)
+                self.windows[:1] = parts
+                if not parts:
+                    self._proved += 1
+                    self._sms += len(reading.keys)
+                    self._undated += reading.sent.count(None)
+                    self._stream.logger.info(
+                        f"{window}: {reading.total} SMS on {reading.pages} pages"
+                    )
+                    return reading
+                # What came of it is not emitted again.
+                emitted = {**reading.emitted, **reading.keys}
+                self._emitted.update(dict.fromkeys(parts, emitted))
         except BaseException:  # also when the reader just leaves
-            self._windows, self._readings = [], []
+            self.windows = []
             raise
         finally:
-            if not self.unproved:
+            if not self.windows:
                 self.close()
                 self._log_summary()
         return None
@@ -145,32 +120,9 @@ class Retriever:
         """The number of the next page, as long as the pages so far fit together."""
         return self._reading.pages + 1 if self._reading.goes_on else None
 
-    @property
-    def _most(self) -> int:
-        """How many SMS a window may hold that is not to be cut."""
-        return MAX_WINDOW_SMS if self._paged else self._fits
-
-    @property
-    def _proof_is_due(self) -> bool:
-        """Whether to prove the oldest window, rather than to read on while that has to wait."""
-        if not self._windows:
-            return True
-        if not self._readings or self._windows[0] < self._readings[0].window:
-            return False
-        if len(self._readings) == MOST_READINGS:
-            return True
-        asks = _twins_asks(self._readings[0])[:1]
-        return all(self._ahead.has(ask, WAKE_SECONDS) for ask in asks)
-
-    def _plan_requests(self, *being_read: Window) -> None:
-        twins = [ask for reading in self._readings for ask in _twins_asks(reading)[:1]]
-        windows = [*being_read, *self._windows]
-        self._ahead.plan(windows, self._most, twins, paged=self._paged)
-
     def _read_window(self, reading: Reading) -> Generator[AirbyteMessage, None, list[Window]]:
-        """Yield a window's records; return the windows to read in its place.
+        """Yield a window's records; return the windows to read in its place, none if it is whole.
 
-        There are none where it is whole, or lacks no more than an answer about twins.
         It is replaced for three reasons: it holds too many SMS, Calltouch cannot answer so long a
         range, or its pages do not fit together. What proves it whole: see `Reading`.
         """
@@ -178,25 +130,22 @@ class Retriever:
         self._reading = reading
         idle_passes = 0
         while idle_passes < IDLE_PASSES:
-            total, count = reading.total, reading.distinct
+            total, distinct = reading.total, len(reading.keys)
             try:
                 yield from self._read_pass(reading)
             except RequestWindowSplitRequiredException:
                 return window.parts(self._shorter(window))
             if reading.too_much:
                 return cut(window, reading.total, reading.most)
-            idle = reading.total != total or not count < reading.distinct <= total
+            idle = reading.total != total or not distinct < len(reading.keys) <= total
             idle_passes += idle
-            if idle and reading.is_doubtful:
-                if self._paged:
-                    return []  # others are read while the answer about its twins is under way
-                yield from self._read_twins(reading)
+            if idle and not (reading.spoiled or reading.whole):
+                yield from self._read_numbers(reading)
             if reading.whole:
                 return []
             parts = self._cut_unpaged(reading)
             if parts:
                 return parts
-            self._plan_requests(window)
             time.sleep(PAUSE_SECONDS)
         self._tell_incomplete(reading)
         return []
@@ -207,10 +156,9 @@ class Retriever:
         From then on no window is read in pages.
         """
         if reading.pages > 1 or reading.spoiled:
-            self._paged = False
-            self._fits = reading.full_page if reading.pages > 1 else self._fits
-            if reading.window.seconds > 1 and reading.total > self._fits:
-                return cut_by_times(reading.window, reading.times, self._fits)
+            self._most = reading.full_page if reading.pages > 1 else min(self._most, api.PAGE_SIZE)
+            if reading.window.seconds > 1 and reading.total > self._most:
+                return cut_by_times(reading.window, reading.times, self._most)
         return []
 
     def _read_pass(self, reading: Reading) -> Messages:
@@ -239,28 +187,28 @@ class Retriever:
             if ask.page == 1:
                 self._longest_answered = max(self._longest_answered, window.seconds)
 
-    def _read_twins(self, reading: Reading) -> Messages:
-        """Yield the twins among rows that came on two pages.
+    def _read_numbers(self, reading: Reading) -> Messages:
+        """Yield those of the doubtful rows that are SMS of their own.
 
-        An answer of their phone numbers alone tells them, if all of it fits one page; where it does
-        not, fewer numbers are asked for at once.
+        An answer of their phone numbers tells, if it is whole. If not, fewer are asked for at once;
+        but a window that can be cut is, which costs less.
         """
-        asks = _twins_asks(reading)
-        while asks:
-            ask = asks.pop(0)
-            at_once = len(ask.numbers)
+        numbers = sorted({number for number, *_ in reading.doubtful if number})
+        at_once = reading.full_page // 2
+        while numbers and at_once:
+            ask = Ask(reading.window, numbers=tuple(numbers[:at_once]))
             try:
                 page = api.read_page((yield from self.take(ask)).content)
-            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
+            except (RefusedError, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
-                rows = chain.from_iterable(self._maker.records(page.rows))
-                yield from self._emit(reading.add_twins(list(rows)))
+                del numbers[:at_once]
+                records = chain.from_iterable(self._maker.records(page.rows))
+                yield from self._emit(reading.add_numbers(list(records)))
+            elif reading.window.seconds > 1:
+                return
             else:
-                asks.insert(0, ask)
                 at_once //= 2
-            left = [number for each in asks for number in each.numbers]
-            asks = _numbers_asks(reading, left, at_once)
 
     def take(self, ask: Ask) -> Generator[AirbyteMessage, None, requests.Response]:
         """Wait for an answer; report once, while it lasts, that 429 delays it."""
@@ -298,10 +246,9 @@ class Retriever:
 
     def _tell_incomplete(self, reading: Reading) -> None:
         fault = f"{reading.window}: Calltouch reported {reading.total} SMS but "
-        fault += f"returned {reading.distinct} distinct SMS, after several attempts."
+        fault += f"returned {len(reading.keys)} distinct SMS, after several attempts."
         if not self._config.require_complete_windows:
             self._stream.logger.warning(f"{fault} Continuing, as set.")
-            reading.accepted = True
             return
         raise transient_error(
             f"{fault} Nothing is lost: the next sync begins before this window. If it persists, "
@@ -321,21 +268,3 @@ class Retriever:
             f"{self._ahead.served * api.POINTS_PER_CALL} API points; "
             f"{seconds:.1f} s, {self._sms / seconds:.0f} SMS/s"
         )
-
-
-def _twins_asks(reading: Reading) -> list[Ask]:
-    """Ask for all that may be twins, by as many phone numbers at once as should fit one page."""
-    at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
-    return _numbers_asks(reading, sorted(reading.doubtful_numbers), at_once)
-
-
-def _numbers_asks(reading: Reading, numbers: list[str], at_once: int) -> list[Ask]:
-    """Ask for some phone numbers, so many at once.
-
-    Not at all, where nothing is gained, or to read the window again costs less.
-    """
-    if reading.whole or not at_once or not reading.gains_by(numbers):
-        return []
-    starts = range(0, len(numbers), at_once)
-    asks = [Ask(reading.window, numbers=tuple(numbers[n : n + at_once])) for n in starts]
-    return asks if len(asks) <= 2 * reading.pages else []

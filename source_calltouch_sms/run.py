@@ -14,7 +14,6 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
 
-TERMINATED: Final = 128 + signal.SIGTERM
 FLUSH_SECONDS: Final = 0.001
 """For how long lines are gathered before they are written. In the CDK's 0.1 s they become
 megabytes, which no processor cache holds: a twentieth of all CPU more."""
@@ -58,4 +57,4 @@ def _end_on_sigterm() -> None:
     """
     signal.sigwait({signal.SIGTERM})
     PRINT_BUFFER.lock.acquire(timeout=LINE_SECONDS)
-    os._exit(TERMINATED)
+    os._exit(128 + signal.SIGTERM)

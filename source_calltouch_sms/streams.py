@@ -26,7 +26,7 @@ from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import Plan, plan_sync, read_cursor
 from source_calltouch_sms.lookahead import Ask
 from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.records import earliest, wall_time
+from source_calltouch_sms.records import wall_time, zoned
 from source_calltouch_sms.retriever import Retriever
 from source_calltouch_sms.windows import Reading, Window
 
@@ -121,8 +121,8 @@ class SmsMessages(HttpStream):
         self._plan = plan
         self._retriever = self._new_retriever(plan)
         try:
-            while unproved := self._retriever.unproved:
-                yield _slice(Window(min(unproved).start, plan.window.end))
+            while windows := self._retriever.windows:
+                yield _slice(Window(windows[0].start, plan.window.end))
         finally:
             self._retriever.close()
 
@@ -140,11 +140,11 @@ class SmsMessages(HttpStream):
         zone, latest = self._config.zone, max(filter(None, reading.sent), default="")[:19]
         if latest:
             sent = min(datetime.fromisoformat(latest), reading.window.end)
-            state = {**self._state, self.cursor_field: earliest(sent, zone)}
+            state = {**self._state, self.cursor_field: zoned(sent, zone)}
             before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
             if cursor and (before is None or cursor > before):
                 self.state = state
-        if not self._retriever.unproved:
+        if not self._retriever.windows:
             self.state = {**self._state, **self._plan.state}
 
     # One request.

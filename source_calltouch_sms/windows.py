@@ -85,6 +85,8 @@ class Reading:
     - or its pages hold as many distinct SMS as each of them reported. A record's key tells SMS
       apart, equal ones of one answer too. Of equal rows on two pages it is not known whether they
       are one SMS or two, so they count as one, until an answer of their phone numbers alone tells.
+
+    A second cannot be cut, so its passes are united.
     """
 
     def __init__(self, window: Window, most: int, emitted: dict[str, int]) -> None:
@@ -92,39 +94,36 @@ class Reading:
         self.most = most
         """How many SMS a window may hold; one of more is to be cut, unless it is a second."""
         self.emitted = emitted
-        """Of the SMS emitted by passes before, also of readings that failed; like `keys`."""
-        self.earlier: set[str] = set()
-        """Of the SMS that came in passes before, since the total changed; their keys."""
+        """Of the SMS emitted before those in `keys`, also by readings that failed; like `keys`."""
         self.keys: dict[str, int] = {}
-        """Of the SMS that came in this pass, all of them emitted; a hash of their status."""
+        """Of the SMS that came in this pass, of a second in all passes since the total changed; a
+        hash of their status. All of them were emitted."""
+        self.doubtful: Counter[tuple[Any, ...]] = Counter()
+        """How often rows came, beside those in `keys`, of which an answer of their phone numbers
+        tells what they are: those whose equals came on another page, of a second all of them."""
         self.sent: list[str | None] = []
         """The `dateSent` of this pass."""
-        self.accepted = False
-        """Whether a setting lets it count as whole, though there is no proof."""
-        self.again: Counter[tuple[Any, ...]] = Counter()
-        """How often rows came in this pass whose equals had come on another page of it."""
         self.total = 0
         self.start_pass()
 
     def start_pass(self) -> None:
         """Begin again at the first page."""
-        self.earlier.update(self.keys)
-        self._put_aside()
+        if self.window.seconds > 1:
+            self._put_aside()
         self.rows = self.pages = self.full_page = 0
         self.spoiled = False
         """Whether pages do not fit together, so that this pass can no longer prove anything."""
         self.sent.clear()
-        self.again.clear()
 
     def _put_aside(self) -> None:
         self.emitted.update(self.keys)
         self.keys.clear()
+        self.doubtful.clear()
 
     def add(self, total: int, size: int, batches: Iterable[Records]) -> Iterator[Records]:
         """Take the next page, its records in batches; return those that were not emitted yet."""
         if total != self.total:  # SMS came or went: what came before proves nothing now
             self._put_aside()
-            self.earlier.clear()
             self.spoiled = self.pages > 0
         if self.pages and size != min(self.full_page, total - self.rows):
             self.spoiled = True
@@ -134,40 +133,32 @@ class Reading:
         return iter(()) if self.too_much else self._add_batches(batches)
 
     def _add_batches(self, batches: Iterable[Records]) -> Iterator[Records]:
-        emitted = ChainMap(self.keys, self.emitted)
-        known, numbers = [], set[str | None]()
+        is_second, waiting = self.window.seconds == 1, list[dict[str, Any]]()
         for batch in batches:
-            new, keys = batch, list(map(_key, batch))
+            keys = list(map(_key, batch))
             self.sent += map(_sent, batch)
-            if numbers or not all(seen.keys().isdisjoint(keys) for seen in emitted.maps):
-                self.again.update(_identity(r) for r in batch if _key(r) in self.keys)
+            self.doubtful.update(_identity(r) for r in batch if is_second or _key(r) in self.keys)
+            seen = (self.keys, self.emitted)
+            if waiting or not all(emitted.keys().isdisjoint(keys) for emitted in seen):
                 # Which of equal rows is new, only all of the page's tell, so they wait for its end.
-                # By numbers, which are fewer and cheaper to look at than rows.
-                numbers.update(r["phoneNumber"] for r in batch if _key(r) in emitted)
-                known += [r for r in batch if r["phoneNumber"] in numbers]
-                new = [r for r in batch if r["phoneNumber"] not in numbers]
-                keys = list(map(_key, new))
-            self.keys.update(zip(keys, map(hash, map(_status, new)), strict=True))
-            yield new
-        yield self._new(known)
+                waiting += batch
+            else:
+                self.keys.update(zip(keys, map(hash, map(_status, batch)), strict=True))
+                yield batch
+        yield self.add_answer(waiting)
 
-    def add_twins(self, records: Records) -> Records:
-        """Take all SMS of some numbers, in one answer; return the new twins of those that came.
+    def add_numbers(self, records: Records) -> Records:
+        """Take all SMS of some phone numbers, in one answer; return those not emitted yet.
 
-        No more of each than came on the pages: others have come since, or will come on pages, and
-        counted now, they would stand for one that did not.
+        Only of rows that came as often on the pages: counted now, an SMS that has come since would
+        stand for one that did not.
         """
-        room, twins = Counter(self.again), []
-        for record in records:
-            if _key(record) not in self.keys:
-                if not room[_identity(record)]:
-                    continue
-                room[_identity(record)] -= 1
-            twins.append(record)
-        return self._new(twins)
+        new = Counter(_identity(record) for record in records if _key(record) not in self.keys)
+        came = {identity for identity, count in new.items() if count <= self.doubtful[identity]}
+        return self.add_answer([record for record in records if _identity(record) in came])
 
-    def _new(self, records: Records) -> Records:
-        """Return those that were not emitted yet.
+    def add_answer(self, records: Records) -> Records:
+        """Take records of one answer; return those that were not emitted yet.
 
         A key's rank goes by the order within an answer, so the row of a new key may have been
         emitted under another key. Which of equal rows it was, their statuses tell.
@@ -180,21 +171,6 @@ class Reading:
         self.keys.update((key, emitted[key]) for key in map(_key, records) if key in emitted)
         self.keys.update(zip(map(_key, new), map(hash, map(_status, new)), strict=True))
         return new
-
-    @property
-    def doubtful_numbers(self) -> set[str]:
-        """Phone numbers of rows that came on two pages."""
-        return {number for number, *_ in self.again if number}
-
-    def gains_by(self, numbers: Iterable[str]) -> bool:
-        """Whether it helps to know which doubtful rows of these numbers are SMS of their own.
-
-        Only if that can prove the window whole. A single second cannot be cut, and its passes are
-        united, so there each such SMS helps.
-        """
-        asked = set(numbers)
-        twins = sum(count for (number, *_), count in self.again.items() if number in asked)
-        return self.window.seconds == 1 or self.distinct + twins >= self.total
 
     @property
     def times(self) -> Counter[str]:
@@ -212,23 +188,11 @@ class Reading:
         return not (self.too_much or self.spoiled) and 0 < self.rows < self.total
 
     @property
-    def is_doubtful(self) -> bool:
-        """Whether the only doubt about this pass is that equal rows came on two pages."""
-        return self.pages > 1 and not self.spoiled and self.rows >= self.total
-
-    @property
     def whole(self) -> bool:
-        """Whether it is proved that every SMS of the window came, or that is no longer asked."""
-        if self.accepted:
-            return True
+        """Whether it is proved that every SMS of the window came."""
         if self.pages == 1:
             return self.rows == self.total
-        return not self.spoiled and self.distinct == self.total
-
-    @property
-    def distinct(self) -> int:
-        """How many distinct SMS came since the total changed."""
-        return len(self.earlier | self.keys.keys()) if self.earlier else len(self.keys)
+        return not self.spoiled and len(self.keys) == self.total
 
 
 def _missing(equals: Records, emitted: Mapping[str, int]) -> Records:

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api, records, retriever
-from source_calltouch_sms.lookahead import Lookahead
 from unit_tests.account import (
     FAULTS,
     SECONDS,
@@ -36,14 +35,12 @@ Serve = Callable[[Account], Account]
 
 
 @contextmanager
-def small(window: int, page_size: int, *, twins_late: bool = False) -> Iterator[None]:
-    """Make windows, answers and batches small; answers about twins seem under way when wanted."""
+def small(window: int, page_size: int) -> Iterator[None]:
+    """Make windows, answers and batches small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retriever, "MAX_WINDOW_SMS", window)
         patch.setattr(api, "PAGE_SIZE", page_size)
         patch.setattr(records, "BATCH_ROWS", 2)
-        if twins_late:
-            patch.setattr(Lookahead, "has", lambda *_: False)
         yield
 
 
@@ -103,9 +100,62 @@ def test_twins_on_two_pages_cost_one_request(serve: Serve) -> None:
     twins = [row(START, "70000000001", "a"), row(START, "70000000001", "a")]
     others = [row(START + timedelta(days=n), f"7000000{n:04}", "b") for n in range(1, 19)]
     account = serve(Account([twins[0], *others, twins[1]], page_size=10))
-    sync = read(stream())
-    assert_once(sync, account)
+    assert_once(read(stream()), account)
     assert len(account.bodies) == 3
+
+
+def test_a_window_whose_twins_fit_no_answer_is_cut_and_a_second_is_asked_for_fewer_numbers(
+    serve: Serve,
+) -> None:
+    sms = [row(START, f"7000000{n:04}", text) for n in range(10) for text in "abc"]
+    account = serve(Account([*sms, *sms[::3]], page_size=10))
+    assert_once(read(stream()), account)
+    asked = [body for body in account.bodies if "phoneNumbers" in body]
+    assert [len(body["phoneNumbers"]) for body in asked] == [5, 5, 2, 2, 2, 2, 2]
+    assert [body["dateTo"] == body["dateFrom"] for body in asked] == [False] + [True] * 6
+
+
+def test_numbers_that_calltouch_refuses_as_a_filter_leave_a_second_unproved(serve: Serve) -> None:
+    sms = mailings(1, 4)
+    account = serve(Account([*sms, *sms], page_size=4))
+
+    def refuse(call: int, document: dict[str, Any]) -> None:
+        if "phoneNumbers" in account.bodies[call - 1]:
+            violation = {"fieldPath": "phoneNumbers", "message": "Неверный формат"}
+            document["data"] = {"validationErrorData": {"violations": [violation]}}
+
+    account.spoil = refuse
+    sync = read(stream())
+    assert "reported 8 SMS but returned 4 distinct SMS" in sync.logs[0]
+    assert set(identities(sync.records).values()) == {1}
+
+
+def test_a_number_with_more_sms_in_a_second_than_fit_an_answer_is_left_unproved(
+    serve: Serve,
+) -> None:
+    serve(Account([row(START, "70000000001")] * 12, page_size=5))
+    sync = read(stream())
+    assert "reported 12 SMS but returned 5 distinct SMS" in sync.logs[0]
+
+
+def test_sms_that_come_while_numbers_are_asked_for_do_not_stand_for_one_that_did_not(
+    serve: Serve,
+) -> None:
+    numbers = [f"7000000{n:04}" for n in range(4)]
+    account = serve(Account([row(START, number) for number in numbers], page_size=2))
+
+    def before_answer(call: int) -> None:
+        body = account.bodies[call - 1]
+        account.rows.sort(key=lambda sms: sms["phoneNumber"])
+        if "pageOfResult" in body:  # the first page's last comes again, the last does not
+            account.rows.sort(key=lambda sms: sms["phoneNumber"] in {numbers[1], numbers[2]})
+        if "phoneNumbers" in body and len(account.rows) == len(numbers):
+            account.rows.insert(0, row(START, numbers[1], "new"))
+
+    account.before_answer = before_answer
+    sync = read(stream())
+    assert row(START, numbers[3]) in account.rows
+    assert "reported 5 SMS but returned 4 distinct SMS" in sync.logs[0]
 
 
 def test_a_service_that_pages_by_another_order_makes_up_no_twin(serve: Serve) -> None:
@@ -134,26 +184,6 @@ def test_a_service_that_gives_every_page_alike_makes_up_no_twin(serve: Serve) ->
     assert set(identities(sync.records).values()) == {1}
 
 
-def test_sms_that_come_while_twins_are_asked_for_do_not_stand_for_one_that_did_not(
-    serve: Serve,
-) -> None:
-    numbers = [f"7000000{n:04}" for n in range(4)]
-    account = serve(Account([row(START, number) for number in numbers], page_size=2))
-    stable = account.identities()
-
-    def before_answer(call: int) -> None:
-        body = account.bodies[call - 1]
-        if body.get("pageOfResult") == 2:  # the first page's last comes again, the last does not
-            account.rows.sort(key=lambda sms: sms["phoneNumber"] in {numbers[1], numbers[2]})
-        if "phoneNumbers" in body and len(account.rows) == len(numbers):
-            account.rows.insert(0, row(START + timedelta(days=1), numbers[1]))
-
-    account.before_answer = before_answer
-    sync = read(stream())
-    assert not sync.error
-    assert stable <= identities(sync.records)
-
-
 def test_a_total_beyond_all_measure_does_not_cut_years_to_seconds(serve: Serve) -> None:
     def spoil(call: int, document: dict[str, Any]) -> None:
         if call == 1:
@@ -162,43 +192,6 @@ def test_a_total_beyond_all_measure_does_not_cut_years_to_seconds(serve: Serve) 
     account = serve(Account(mailings(3, 1), spoil=spoil))
     assert_once(read(stream()), account)
     assert len(account.bodies) < 1_100
-
-
-def test_numbers_are_asked_for_in_parts_that_fit_the_page_seen(serve: Serve) -> None:
-    def a_day(n: int, text: str) -> Row:
-        return row(START + timedelta(hours=n), f"70000000{n % 40:03}", text)
-
-    twins = [a_day(n, "twin") for n in range(10)]
-    others = [a_day(n, "other") for n in range(40, 220)]
-    account = serve(Account([*twins, *others, *twins], page_size=20))
-    assert_once(read(stream()), account)
-    pages = [body for body in account.bodies if "phoneNumbers" not in body]
-    assert len(pages) == 10, "the window is not read again"
-    assert all(len(body.get("phoneNumbers", [])) <= 10 for body in account.bodies)
-
-
-def test_an_answer_that_shows_that_no_other_can_prove_the_window_is_the_last(serve: Serve) -> None:
-    account = serve(Account(mailings(24, 30), page_size=40))
-    ties(account, random.Random(4))
-    sync = read(stream(), None, SyncMode.full_refresh)
-    assert_once(sync, account)
-    asked = [body for body in account.bodies if "phoneNumbers" in body]
-    assert any(len(body["phoneNumbers"]) == 20 for body in asked), "the first of several"
-    assert max(Counter(body["dateTo"] for body in asked).values()) == 1
-
-
-def test_windows_are_read_on_while_the_answer_about_twins_is_under_way(serve: Serve) -> None:
-    sms = [row(START + n * timedelta(days=1), f"70000000{n:03}") for n in range(70)]
-    account = serve(Account([*sms, *sms[::5]], page_size=10))
-    with small(20, 10_000, twins_late=True):
-        sync = read(stream())
-    assert_once(sync, account)
-    emitted = [identity(record) for record in sync.records]
-    twin_at = emitted.index(identity(sms[0]), 1)
-    assert len({wall for _, wall, _ in emitted[:twin_at]}) > 3 * 10, "three windows come first"
-    moments = [state["dateSent"] for state in sync.states]
-    assert moments == sorted(moments)
-    assert len(set(moments)) == len(moments) > 3, "each window has its checkpoint"
 
 
 def test_one_sms_before_every_call_does_not_hold_the_others_up(serve: Serve) -> None:
@@ -286,7 +279,6 @@ def test_an_outage_does_not_shred_the_range(serve: Serve) -> None:
     faults=st.dictionaries(st.integers(1, 20), st.sampled_from(sorted(FAULTS)), max_size=3),
     longest=st.none() | st.integers(3, 80),
     complete=st.booleans(),
-    twins_late=st.booleans(),
     stop=st.none() | st.integers(1, 40),
 )
 def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # noqa: C901
@@ -301,7 +293,6 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
     faults: dict[int, str],
     longest: int | None,
     complete: bool,  # noqa: FBT001
-    twins_late: bool,  # noqa: FBT001
     stop: int | None,
 ) -> None:
     account = Account(rows, page_size=page_size, faults=faults)
@@ -331,7 +322,7 @@ def test_a_sync_that_succeeds_has_every_sms_once_whatever_the_service_does(  # n
 
     account.before_answer, account.spoil = before_answer, spoil
     stable = Counter(identity(sms) for sms in rows)
-    with requests_mock.Mocker() as mock, small(window, 10_000, twins_late=twins_late):
+    with requests_mock.Mocker() as mock, small(window, 10_000):
         account.serve(mock)
         changes: dict[str, Any] = {"require_complete_windows": complete}
         if stop:

@@ -76,7 +76,7 @@ def test_a_redirect_is_not_followed_lest_it_carry_the_token(
 ) -> None:
     elsewhere = requests_mock.post("https://elsewhere.example/", json={"meta": [], "data": []})
     requests_mock.post(api.URL, status_code=307, headers={"Location": "https://elsewhere.example/"})
-    assert "redirects (HTTP 307) to elsewhere.example" in read(stream()).logs[0]
+    assert "another address: «https://elsewhere.example/»" in read(stream()).logs[0]
     assert not elsewhere.called
 
 
