@@ -122,7 +122,7 @@ class CalltouchErrorHandler(ErrorHandler):
         request, tries, seconds = self._pace.tried()
         is_long = isinstance(failure, RangeTooLongError) and _asks_for_days(request)
         if is_long and tries >= TRIES_AT_LENGTH:
-            return ErrorResolution(ResponseAction.SPLIT_REQUEST_WINDOW)
+            return ErrorResolution(ResponseAction.SPLIT_REQUEST_WINDOW, FailureType.transient_error)
         limited = _is_limited(response)
         if seconds + self._pace.closed_seconds > self.patience:
             times = "once" if tries == 1 else f"{tries} times"

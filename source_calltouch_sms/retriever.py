@@ -190,16 +190,16 @@ class Retriever:
     def _read_numbers(self, reading: Reading) -> Messages:
         """Yield those of the doubtful rows that are SMS of their own.
 
-        An answer of their phone numbers tells, if it is whole. If not, fewer are asked for at once;
-        but a window that can be cut is, which costs less.
+        An answer of their phone numbers tells, if it is whole. Where it is not, a window that can
+        be cut will be, as that costs less; of a second, fewer are asked for at once.
         """
         numbers = sorted({number for number, *_ in reading.doubtful if number})
-        at_once = reading.full_page // 2
+        at_once = min(reading.full_page // 2, api.MAX_NUMBERS)
         while numbers and at_once:
             ask = Ask(reading.window, numbers=tuple(numbers[:at_once]))
             try:
                 page = api.read_page((yield from self.take(ask)).content)
-            except (RefusedError, api.ErrorBody):
+            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 del numbers[:at_once]

@@ -99,8 +99,8 @@ class Reading:
         """Of the SMS that came in this pass, of a second in all passes since the total changed; a
         hash of their status. All of them were emitted."""
         self.doubtful: Counter[tuple[Any, ...]] = Counter()
-        """How often rows came, beside those in `keys`, of which an answer of their phone numbers
-        tells what they are: those whose equals came on another page, of a second all of them."""
+        """How often rows came for which an answer of their phone numbers will tell how many SMS
+        they are: rows whose equals came on another page of this pass; of a second, all rows."""
         self.sent: list[str | None] = []
         """The `dateSent` of this pass."""
         self.total = 0
@@ -137,11 +137,14 @@ class Reading:
         for batch in batches:
             keys = list(map(_key, batch))
             self.sent += map(_sent, batch)
-            self.doubtful.update(_identity(r) for r in batch if is_second or _key(r) in self.keys)
+            if is_second:
+                self.doubtful.update(map(_identity, batch))
             seen = (self.keys, self.emitted)
             if waiting or not all(emitted.keys().isdisjoint(keys) for emitted in seen):
                 # Which of equal rows is new, only all of the page's tell, so they wait for its end.
                 waiting += batch
+                again = (record for record in batch if not is_second and _key(record) in self.keys)
+                self.doubtful.update(map(_identity, again))
             else:
                 self.keys.update(zip(keys, map(hash, map(_status, batch)), strict=True))
                 yield batch
@@ -150,12 +153,12 @@ class Reading:
     def add_numbers(self, records: Records) -> Records:
         """Take all SMS of some phone numbers, in one answer; return those not emitted yet.
 
-        Only of rows that came as often on the pages: counted now, an SMS that has come since would
-        stand for one that did not.
+        Of equal SMS only if no more are new than came as doubtful rows: an SMS that has come since
+        the pages, counted now, would stand for one that did not come.
         """
         new = Counter(_identity(record) for record in records if _key(record) not in self.keys)
-        came = {identity for identity, count in new.items() if count <= self.doubtful[identity]}
-        return self.add_answer([record for record in records if _identity(record) in came])
+        fit = {identity for identity, count in new.items() if count <= self.doubtful[identity]}
+        return self.add_answer([record for record in records if _identity(record) in fit])
 
     def add_answer(self, records: Records) -> Records:
         """Take records of one answer; return those that were not emitted yet.

@@ -115,6 +115,32 @@ def test_a_window_whose_twins_fit_no_answer_is_cut_and_a_second_is_asked_for_few
     assert [body["dateTo"] == body["dateFrom"] for body in asked] == [False] + [True] * 6
 
 
+def test_a_window_whose_numbers_calltouch_cannot_answer_is_read_without_pages(
+    serve: Serve,
+) -> None:
+    sms = [row(START + timedelta(days=n), f"7000000{n:04}") for n in range(19)]
+    account = serve(Account([*sms, sms[0]], page_size=10))
+
+    def fail(call: int) -> None:
+        if "phoneNumbers" in account.bodies[call - 1]:
+            account.faults[call] = "503"
+
+    account.before_answer = fail
+    assert_once(read(stream()), account)
+    assert account.faults, "they were asked for"
+
+
+def test_no_more_numbers_are_asked_for_at_once_than_calltouch_takes(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MAX_NUMBERS", 3)
+    sms = mailings(1, 18)
+    account = serve(Account([*sms, *sms[:5]], page_size=18))
+    assert_once(read(stream()), account)
+    asked = [body["phoneNumbers"] for body in account.bodies if "phoneNumbers" in body]
+    assert [len(numbers) for numbers in asked] == [3, 2]
+
+
 def test_numbers_that_calltouch_refuses_as_a_filter_leave_a_second_unproved(serve: Serve) -> None:
     sms = mailings(1, 4)
     account = serve(Account([*sms, *sms], page_size=4))
