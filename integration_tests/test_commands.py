@@ -1,5 +1,7 @@
 """`spec`, `check`, `discover` and `read`, as processes against the sandbox."""
 
+import re
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,6 +10,7 @@ import jsonschema
 import pendulum
 import pytest
 
+from integration_tests import commands
 from integration_tests.commands import assert_whole, run, start
 from sandbox.process import Sandbox, running
 from source_calltouch_sms import api
@@ -138,6 +141,67 @@ def test_numbers_are_filtered_by_calltouch(sandbox: Sandbox, tmp_path: Path) -> 
     assert output.records
     assert {record["phoneNumber"] for record in output.records} == {number}
     assert all(body["phoneNumbers"] == [mask] for body in sandbox.stats()["bodies"])
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"PYTHONIOENCODING": "cp1251"},
+        {"PYTHONIOENCODING": "utf-16"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=str,
+)
+def test_messages_are_utf_8_whatever_the_locale(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: dict[str, str]
+) -> None:
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    for name, value in locale.items():
+        monkeypatch.setenv(name, value)
+    recent = {"start_date": pendulum.yesterday("Europe/Moscow").to_date_string()}
+    outputs = [
+        run(tmp_path, "spec"),
+        run(tmp_path, "check", sandbox.config(access_token="wrong")),
+        run(tmp_path, "discover", sandbox.config()),
+        run(tmp_path, "read", sandbox.config(**recent)),
+    ]
+    for output in outputs:
+        assert (output.code, output.err) == (0, b"")
+        assert re.search("[а-я]", output.out.decode())
+
+
+WITHOUT_SIGNALS = """
+import signal, sys
+del signal.pthread_sigmask, signal.sigwait
+sys.modules["resource"] = None
+from source_calltouch_sms.run import run
+run()
+"""
+
+
+@pytest.mark.parametrize("command", ["spec", "check", "discover", "read"])
+def test_commands_work_without_posix_signals(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(commands, "COMMAND", [sys.executable, "-c", WITHOUT_SIGNALS])
+    monkeypatch.setenv("PYTHONPATH", str(commands.ROOT))
+    recent = {"start_date": pendulum.yesterday("Europe/Moscow").to_date_string()}
+    config = sandbox.config(**recent) if command != "spec" else None
+    output = run(tmp_path, command, config)
+    assert (output.code, output.err) == (0, b"")
+    assert bool(output.records) == (command == "read")
+
+
+def test_a_failing_stdout_is_told_on_stderr_in_one_line_that_repeats_no_message(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with start(tmp_path, "read", sandbox.config()) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b"Messages cannot be written to stdout: Broken pipe.\n"
+    assert process.returncode > 0
 
 
 def test_an_empty_account_is_no_records(tmp_path: Path) -> None:

@@ -65,12 +65,13 @@ def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> Non
     assert "daily API points are used up" in error["message"]
 
 
-@pytest.mark.parametrize("stop", ["config", "SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("stop", ["config", "SIGHUP", "SIGINT", "SIGTERM"])
 def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
     sandbox: Sandbox, tmp_path: Path, stop: str
 ) -> None:
-    # A shell has what it runs in the background ignore Ctrl-C, and children inherit that.
+    # A shell has what it runs in the background ignore them, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The second page is silent; the third ends the sync, or a person does.
     plan = [{"kind": "silent", "at": 3}]
     if stop == "config":
@@ -81,8 +82,24 @@ def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
             if stop != "config" and message["type"] == "RECORD":
                 process.send_signal(getattr(signal, stop))
                 break
-        process.communicate(timeout=30)
-    assert process.returncode != 0
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (1 if stop == "config" else -getattr(signal, stop))
+    assert err == b""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_was_ignored_before_stays_so(
+    sandbox: Sandbox, tmp_path: Path, stop: signal.Signals
+) -> None:
+    before = signal.signal(stop, signal.SIG_IGN)
+    try:
+        with start(tmp_path, "read", sandbox.config()) as process:
+            next(lines(process))
+            process.send_signal(stop)
+            process.communicate(timeout=60)
+    finally:
+        signal.signal(stop, before)
+    assert process.returncode == 0
 
 
 def test_killed_at_any_record_the_next_sync_goes_on_from_the_last_state(tmp_path: Path) -> None:

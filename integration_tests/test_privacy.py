@@ -1,6 +1,9 @@
 """Nothing private is said at any level, whatever Calltouch answers: the token, numbers, texts."""
 
 import json
+import resource
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,8 @@ from typing import Any
 import pendulum
 import pytest
 
-from integration_tests.commands import Output, run
+from integration_tests import commands
+from integration_tests.commands import Output, lines, run, start
 from integration_tests.platform_rules import forms
 from integration_tests.test_failures import ENDS
 from integration_tests.test_faults import SURVIVED
@@ -159,3 +163,68 @@ def test_no_answer_is_shown_at_debug_level(tmp_path: Path, first: int, command: 
         }
         output = run(tmp_path, command, config, None, "incremental", "--debug")
     assert_private(output, TOKEN)
+
+
+# Nothing stays behind.
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Sandbox]:
+    """Run a sandbox of which all can be read."""
+    with running("--sms", "1250", "--page-size", "500") as sandbox:
+        yield sandbox
+
+
+WATCHED = """
+import os, sys, tempfile
+tempfile.tempdir = os.environ["TMPDIR"]  # or the library tries a file there first
+
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE:
+        os.write(2, f"writes {arguments[0]!r}\\n".encode())
+
+sys.addaudithook(watch)
+from source_calltouch_sms.run import run
+run()
+"""
+
+
+@pytest.mark.parametrize("command", ["spec", "check", "discover", "read"])
+def test_no_command_writes_a_file(
+    plain: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(commands, "COMMAND", [sys.executable, "-B", "-c", WATCHED])
+    monkeypatch.setenv("PYTHONPATH", str(commands.ROOT))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    output = run(tmp_path, command, plain.config() if command != "spec" else None)
+    assert (output.code, output.err) == (0, b"")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", ["", "SIGTERM", "SIGHUP", "SIGINT", "SIGKILL"])
+def test_no_file_is_there_while_a_sync_runs_and_none_stays_however_it_ends(
+    plain: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    # A shell has what it runs in the background ignore them, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with start(tmp_path, "read", plain.config()) as process:
+        next(message for message in lines(process) if message["type"] == "RECORD")
+        assert list(folder.iterdir()) == []
+        if stop:
+            process.send_signal(getattr(signal, stop))
+        process.communicate(timeout=60)
+    assert process.returncode == (-getattr(signal, stop) if stop else 0)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_crash_dumps_no_memory(plain: Sandbox, tmp_path: Path) -> None:
+    with start(tmp_path, "read", plain.config()) as process:
+        next(lines(process))
+        assert resource.prlimit(process.pid, resource.RLIMIT_CORE) == (0, 0)
+        process.communicate(timeout=60)

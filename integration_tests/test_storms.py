@@ -203,16 +203,27 @@ def read_late(sandbox: Sandbox, folder: Path, plan: list[dict[str, Any]]) -> Out
 
 
 @pytest.mark.parametrize(
-    ("place", "destination"),
-    [("a process", "reads on"), ("a process", "blocks"), ("process 1", "reads on")],
+    ("place", "destination", "stop", "code"),
+    [
+        ("a process", "reads on", "SIGTERM", -15),
+        ("a process", "reads on", "SIGHUP", -1),
+        ("a process", "blocks", "SIGTERM", -15),
+        ("a process", "blocks", "SIGINT", -2),
+        ("process 1", "reads on", "SIGTERM", 143),
+    ],
 )
-def test_sigterm_ends_a_sync_in_seconds_and_between_two_lines(
+def test_a_signal_ends_a_sync_in_seconds_and_between_two_lines(
     sandbox: Sandbox,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     place: str,
     destination: str,
+    stop: str,
+    code: int,
 ) -> None:
+    # A shell has what it runs in the background ignore them, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if place == "process 1":
         namespace = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
         namespace += ["--pid", "--fork", "--kill-child"]
@@ -223,12 +234,12 @@ def test_sigterm_ends_a_sync_in_seconds_and_between_two_lines(
         assert process.stdout
         written = until_record(process)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[0]) if children else process.pid, signal.SIGTERM)
+        os.kill(int(children[0]) if children else process.pid, getattr(signal, stop))
         if destination == "blocks":
             process.wait(timeout=20)
         written += process.stdout.read()
         process.wait(timeout=20)
-    assert process.returncode == 143
+    assert process.returncode == code
     whole, _, rest = written.rpartition(b"\n")
     assert not rest or destination == "blocks"
     records = [line for line in whole.splitlines() if json.loads(line)["type"] == "RECORD"]

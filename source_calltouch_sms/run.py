@@ -1,44 +1,72 @@
 """The entry point: `spec`, `check`, `discover`, `read`."""
 
+import argparse
 import gc
+import io
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.source import SourceCalltouchSms
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 FLUSH_SECONDS: Final = 0.001
 """For how long lines are gathered before they are written. In the CDK's 0.1 s they become
 megabytes, which no processor cache holds: a twentieth of all CPU more."""
 LINE_SECONDS: Final = 3
-"""For how long the end waits for the lines being written, should no one read them."""
+"""For how long a signal waits for the lines being written, should no one read them."""
 
 
 class Entrypoint(AirbyteEntrypoint):
-    """The CDK's, but it explains a wrong setting, and never shows a private value.
-
-    The CDK validates a config before `check` by jsonschema, whose messages do not name the setting
-    and quote its value, phone numbers too.
-    """
+    """The CDK's, but it explains a wrong setting or file, and never shows a private value."""
 
     @staticmethod
     def validate_connection(_source_spec: object, config: Mapping[str, Any]) -> None:
-        """Check the settings, as far as that needs no network."""
+        """Check the settings without the network.
+
+        The CDK would use jsonschema, whose messages quote the value and do not name the setting.
+        """
         Config.parse(config)
+
+    def run(self, parsed_args: argparse.Namespace) -> Iterator[str]:
+        """Run a command; `check` answers FAILED even if the settings file cannot be used."""
+        try:
+            yield from super().run(parsed_args)
+        except AirbyteTracedException as error:
+            failed = error.as_connection_status_message()  # of a config_error only
+            if parsed_args.command != "check" or not failed:
+                raise
+            yield self.airbyte_message_to_string(failed)
 
 
 def run() -> None:
-    """Run the command that the process was started with; messages go to stdout."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads to come, too
-    threading.Thread(target=_end_on_sigterm, daemon=True).start()
+    """Run the command that the process was started with.
+
+    Messages go to stdout, in UTF-8 whatever the locale, and never to stderr. A signal ends the
+    process between two lines. Neither files nor, where the system allows it, core dumps are left.
+    """
+    _end_by_signals()
+    if resource:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    logging.raiseExceptions = False  # a line that cannot be written would go to stderr
     entrypoint = Entrypoint(SourceCalltouchSms())
+    sys.excepthook = partial(_report, sys.excepthook)
     arguments = entrypoint.parse_args(sys.argv[1:])
     # Records have no cycles, but there are so many that the collector would walk the CDK's heap
     # again and again: a fifth of all CPU.
@@ -49,12 +77,34 @@ def run() -> None:
             sys.stdout.write(f"{message}\n")
 
 
-def _end_on_sigterm() -> None:
-    """End the process at once, but not inside a line that is being written.
+def _report(report: Callable[..., Any], *error: Any) -> None:
+    """Report an error as the CDK does; if stdout fails, Python would show the error on stderr."""
+    try:
+        report(*error)
+    except OSError as fault:
+        print(f"Messages cannot be written to stdout: {fault.strerror}.", file=sys.__stderr__)
+
+
+def _end_by_signals() -> None:
+    """Let signals end the process without a traceback and, on POSIX, between two lines."""
+    ignored = signal.SIG_IGN  # as by `nohup`
+    names = {"SIGHUP", "SIGINT", "SIGTERM"}
+    ends = [s for s in signal.Signals if s.name in names and signal.getsignal(s) != ignored]
+    for signum in ends:
+        signal.signal(signum, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in all threads to come, too
+        threading.Thread(target=_end_between_lines, args=[ends], daemon=True).start()
+
+
+def _end_between_lines(ends: Collection[signal.Signals]) -> None:
+    """End the process by the first of these signals, but not inside a line being written.
 
     An exception from a signal handler would break into the CDK's output, which then writes its
     lines twice, and even a handler that does nothing cuts what an unbuffered stdout is writing.
     """
-    signal.sigwait({signal.SIGTERM})
+    signum = signal.sigwait(ends)
     PRINT_BUFFER.lock.acquire(timeout=LINE_SECONDS)
-    os._exit(128 + signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+    signal.raise_signal(signum)
+    os._exit(128 + signum)  # process 1 does not die of a signal

@@ -1,16 +1,44 @@
-"""The source: its check and its streams."""
+"""The source: the files it is given, its check and its streams."""
 
+import codecs
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from airbyte_cdk.models import AirbyteConnectionStatus, AirbyteMessage
+import orjson
+from airbyte_cdk.models import (
+    AirbyteConnectionStatus,
+    AirbyteMessage,
+    AirbyteStateMessage,
+    AirbyteStateMessageSerializer,
+    AirbyteStateType,
+    ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteCatalogSerializer,
+)
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
+from source_calltouch_sms.errors import config_error
 from source_calltouch_sms.streams import SmsMessages
+
+SETTINGS_FORM: Final = '{"access_token": "…", "site_id": "12345", "start_date": "2024-01-01"}'
+CATALOG_FORM: Final = (
+    '{"streams": [{"stream": {"name": "sms_messages", "json_schema": {}, '
+    '"supported_sync_modes": ["full_refresh", "incremental"]}, '
+    '"sync_mode": "incremental", "destination_sync_mode": "append_dedup"}]}'
+)
+STATE_FORM: Final = (
+    '[{"type": "STREAM", "stream": {"stream_descriptor": {"name": "sms_messages"}, '
+    '"stream_state": {"dateSent": "2024-04-01T15:05:32+03:00"}}}]'
+)
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+T = TypeVar("T")
 
 
 class SourceCalltouchSms(AbstractSource):
@@ -18,6 +46,32 @@ class SourceCalltouchSms(AbstractSource):
 
     check_config_against_spec = False
     """`Config.parse` does it, and names the setting."""
+
+    @staticmethod
+    def read_config(config_path: str) -> MutableMapping[str, Any]:
+        """Read the settings.
+
+        Raises:
+            AirbyteTracedException: a `config_error` that names the file and shows its form.
+        """
+        return _read_file("settings", config_path, SETTINGS_FORM, _settings)
+
+    def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:
+        """Hand the settings on; the CDK would also write them into its folder, which goes."""
+        with suppress(OSError):
+            Path(temp_dir).rmdir()
+        return config
+
+    @classmethod
+    def read_catalog(cls, catalog_path: str) -> ConfiguredAirbyteCatalog:
+        """Read which streams to sync, and how; raises as `read_config` does."""
+        parse = ConfiguredAirbyteCatalogSerializer.load
+        return _read_file("catalog", catalog_path, CATALOG_FORM, parse)
+
+    @classmethod
+    def read_state(cls, state_path: str | None) -> list[AirbyteStateMessage]:
+        """Read the saved states, if there are any; raises as `read_config` does."""
+        return _read_file("state", state_path, STATE_FORM, _states) if state_path else []
 
     def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
         """Answer FAILED, in one sentence, for what the user can fix.
@@ -42,10 +96,17 @@ class SourceCalltouchSms(AbstractSource):
         Raises:
             AirbyteTracedException: what is wrong, for the person who filled in the form.
         """
+        _check_certificates()
         SmsMessages(Config.parse(config)).check()
         return True, None
 
-    def read(self, *args: Any, **kwargs: Any) -> Iterator[AirbyteMessage]:
+    def read(
+        self,
+        logger: logging.Logger,
+        config: Mapping[str, Any],
+        catalog: ConfiguredAirbyteCatalog,
+        state: list[AirbyteStateMessage] | None = None,
+    ) -> Iterator[AirbyteMessage]:
         """Read as the CDK does, but end a failed sync with its cause, reported once.
 
         The CDK reports the cause, then ends with a summary that quotes it. The summary is always a
@@ -54,9 +115,11 @@ class SourceCalltouchSms(AbstractSource):
         Raises:
             AirbyteTracedException: the cause.
         """
+        _check_certificates()
+        _check_catalog(catalog, self.streams(config))
         cause = None
         try:
-            for message in super().read(*args, **kwargs):
+            for message in super().read(logger, config, catalog, state):
                 if message.trace and message.trace.error:
                     cause = message.trace.error
                 else:
@@ -74,3 +137,64 @@ class SourceCalltouchSms(AbstractSource):
     def streams(self, config: Mapping[str, Any]) -> list[Stream]:
         """Return the one stream; no network."""
         return [SmsMessages(Config.parse(config))]
+
+
+def _read_file(kind: str, path: str, form: str, parse: Callable[[Any], T]) -> T:
+    """Parse a file of JSON in UTF-8, which a byte order mark may begin.
+
+    Raises:
+        AirbyteTracedException: a `config_error` that names the file and shows its form.
+    """
+    try:
+        content = orjson.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise config_error(f"The {kind} file {path!r} cannot be read: {error.strerror}.") from None
+    except orjson.JSONDecodeError as error:
+        raise config_error(
+            f"The {kind} file {path!r} is not JSON in UTF-8 ({error}). Expected: {form}"
+        ) from None
+    try:
+        return parse(content)
+    except (TypeError, ValueError):
+        raise config_error(
+            f"The {kind} file {path!r} does not have the expected form: {form}"
+        ) from None
+
+
+def _settings(content: Any) -> MutableMapping[str, Any]:
+    if not isinstance(content, dict):
+        raise TypeError
+    return content
+
+
+def _states(content: Any) -> list[AirbyteStateMessage]:
+    states = [AirbyteStateMessageSerializer.load(state) for state in content or ()]
+    # The CDK would ignore any other, and read everything again.
+    if any(state.type != AirbyteStateType.STREAM or not state.stream for state in states):
+        raise ValueError
+    return states
+
+
+def _check_catalog(catalog: ConfiguredAirbyteCatalog, streams: list[Stream]) -> None:
+    """Refuse a stream that the CDK would leave out, or read twice."""
+    configured = [each.stream.name for each in catalog.streams]
+    known = [stream.name for stream in streams]
+    for name in configured:
+        if name not in known:
+            raise config_error(
+                f"The catalog names a stream {name!r}, which does not exist; there is only "
+                f"{', '.join(known)}. In Airbyte, refresh the connection's schema."
+            )
+        if configured.count(name) > 1:
+            raise config_error(f"The catalog names the stream {name} more than once; name it once.")
+
+
+def _check_certificates() -> None:
+    """Refuse a path of CA certificates that leads nowhere: no connection could be verified."""
+    for name in CA_VARIABLES:
+        path = os.environ.get(name)
+        if path and not Path(path).exists():
+            raise config_error(
+                f"The environment variable {name} names no file: {path!r}. Set it to the file that "
+                "holds the CA certificates, or unset it."
+            )

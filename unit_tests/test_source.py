@@ -1,9 +1,10 @@
 """The source and its entry point: `source_calltouch_sms.source`, `source_calltouch_sms.run`."""
 
+import copy
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import SourceCalltouchSms, answers, api
 from source_calltouch_sms.run import run
+from source_calltouch_sms.source import CATALOG_FORM, SETTINGS_FORM, STATE_FORM
 from unit_tests.conftest import settings
 
 LOGGER = logging.getLogger("airbyte")
@@ -170,6 +172,115 @@ def test_a_read_with_wrong_settings_names_the_setting() -> None:
     assert raised.value.failure_type == FailureType.config_error
 
 
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["sms_messages", "calls"], "a stream 'calls', which does not exist; there is only sms_me"),
+        (["sms_messages", "sms_messages"], "names the stream sms_messages more than once"),
+    ],
+)
+def test_a_catalog_names_the_one_stream_once(names: list[str], sentence: str) -> None:
+    catalog = SourceCalltouchSms.read_catalog(str(CATALOG))
+    catalog.streams = [copy.deepcopy(catalog.streams[0]) for _ in names]
+    for configured, name in zip(catalog.streams, names, strict=True):
+        configured.stream.name = name
+    with pytest.raises(AirbyteTracedException, match=sentence) as raised:
+        list(SourceCalltouchSms().read(LOGGER, settings(), catalog))
+    assert raised.value.failure_type == FailureType.config_error
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_variable_that_names_no_file_of_certificates_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "absent.pem"))
+    status, message = check()
+    assert status == Status.FAILED
+    assert f"variable {variable} names no file: '{tmp_path / 'absent.pem'}'" in str(message)
+    catalog = SourceCalltouchSms.read_catalog(str(CATALOG))
+    with pytest.raises(AirbyteTracedException, match=variable) as raised:
+        list(SourceCalltouchSms().read(LOGGER, settings(), catalog))
+    assert raised.value.failure_type == FailureType.config_error
+
+
+# Files.
+
+READERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "settings": (SourceCalltouchSms.read_config, SETTINGS_FORM),
+    "catalog": (SourceCalltouchSms.read_catalog, CATALOG_FORM),
+    "state": (SourceCalltouchSms.read_state, STATE_FORM),
+}
+STATE: list[dict[str, Any]] = orjson.loads(STATE_FORM)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file_in_the_form_that_errors_show_is_read_with_a_byte_order_mark_too(
+    tmp_path: Path, kind: str
+) -> None:
+    read, form = READERS[kind]
+    path = tmp_path / "file"
+    path.write_text(form, encoding="utf-8")
+    plain = read(str(path))
+    path.write_text(form, encoding="utf-8-sig")
+    assert read(str(path)) == plain
+
+
+@pytest.mark.parametrize("nothing", [b"[]", b"{}", b"null"])
+def test_a_state_of_nothing_is_no_state(tmp_path: Path, nothing: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(nothing)
+    assert SourceCalltouchSms.read_state(str(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("state", b""),
+        ("state", orjson.dumps(STATE[0])),
+        ("state", orjson.dumps(STATE[0]) + b"\n" + orjson.dumps(STATE[0])),
+        ("state", orjson.dumps([{"type": "STATE", "state": STATE[0]}])),
+        ("state", STATE_FORM.replace("_d", "D").replace("m_s", "mS").encode()),
+        ("state", b'[{"streamDescriptor": {"name": "sms_messages"}, "streamState": {}}]'),
+        ("state", orjson.dumps([{"stream": STATE[0]["stream"]}])),
+        ("state", b'{"sms_messages": {"dateSent": "2024-04-01"}}'),
+        ("state", b'[{"type": "LEGACY", "data": {"sms_messages": {}}}]'),
+        ("state", b'[{"type": "STREAM"}]'),
+        ("state", b"5"),
+        ("state", STATE_FORM.encode("utf-16")),
+        ("state", STATE_FORM.encode("utf-16-le")),
+        ("catalog", b""),
+        ("catalog", b'{"streams": [{"name": "sms_messages"}]}'),
+        ("catalog", b"[]"),
+        ("settings", b"access_token: abc"),
+        ("settings", b"[" * 100_000),
+        ("settings", b'["access_token"]'),
+        ("settings", SETTINGS_FORM.encode("utf-16")),
+    ],
+)
+def test_a_file_in_another_form_is_named_and_the_form_is_shown(
+    tmp_path: Path, kind: str, written: bytes
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(written)
+    read, form = READERS[kind]
+    with pytest.raises(AirbyteTracedException) as raised:
+        read(str(path))
+    assert raised.value.failure_type == FailureType.config_error
+    assert f"The {kind} file '{path}'" in str(raised.value)
+    assert str(raised.value).endswith(form)
+
+
+def test_a_file_that_is_not_there_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "absent.json"
+    *_, status = command(capsys, monkeypatch, "check", "--config", str(path))
+    assert status["connectionStatus"] == {
+        "status": "FAILED",
+        "message": f"The settings file '{path}' cannot be read: No such file or directory.",
+    }
+
+
 def test_a_token_in_calltouchs_words_is_masked(requests_mock: requests_mock.Mocker) -> None:
     update_secrets(["model-token"])
     requests_mock.post(
@@ -201,10 +312,11 @@ def command(
     *arguments: str,
 ) -> list[dict[str, Any]]:
     monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    mask, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
     try:
         run()
-    finally:  # the processes of later tests would inherit it, and not end by SIGTERM
+    finally:  # later tests and their processes would end by no signal, or without a word
+        signal.signal(signal.SIGINT, interrupt)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
