@@ -112,7 +112,7 @@ class CalltouchErrorHandler(ErrorHandler):
         if not api.seems_page(response.content):
             try:
                 with self._decoding:  # a page takes ten times its bytes while it is decoded
-                    api.read_page(response.content)
+                    api.read_page(response.content, response.headers.get("Content-Type", ""))
             except api.ErrorBody as body:
                 raise _failure(body, response) from None
         if _is_limited(response):

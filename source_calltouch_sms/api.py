@@ -5,7 +5,7 @@ Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-
 
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -27,7 +27,13 @@ LARGE: Final = 100_000
 
 _COUNT: Final = re.compile(r"\d{1,12}", re.ASCII)
 _TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,12})')
-_TIME: Final = re.compile(r"(\d{2,4})[-.](\d\d)[-.](\d{2,4}) (\d\d:\d\d:\d\d)", re.ASCII)
+_INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
+_TIME: Final = re.compile(
+    r"(\d{1,4})([-./])(\d\d?)\2(\d{1,4})[ T](\d\d?):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
+    r"(?:(Z)|([+-]\d\d)(?::?(\d\d))?)?",
+    re.ASCII,
+)
 _NAME: Final = re.compile(r"[a-z_]\w{0,39}", re.ASCII | re.IGNORECASE)
 
 
@@ -74,6 +80,10 @@ class NotJson(ErrorBody):
     """Not JSON: cut off, HTML, or nothing."""
 
 
+class Undecodable(NotJson):
+    """Not text in the charset that it declares, nor in UTF-8, or cut off. Its text: the charset."""
+
+
 class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
@@ -90,19 +100,27 @@ def wire_time(wall: datetime) -> str:
     return f"{wall:%d-%m-}{wall.year:04}{wall: %H:%M:%S}"
 
 
-def read_wire_time(text: str) -> datetime:
-    """Read a wall time in any documented format: `-` or `.` between the parts, a space after them.
+def read_wire_time(text: str, *, month_first: bool = False) -> datetime:
+    """Read a time, to the second: a wall time of the account, or an aware one if it has an offset.
+
+    Documented are `01-04-2024 09:00:00` and `01.04.2024 09:00:00`. The service's other methods also
+    write `/`, the year or the month first, a `T`, no seconds, fractions, or an offset.
 
     Raises:
-        ValueError: it is in none of them.
+        ValueError: it is in none of these forms.
     """
     parts = _TIME.fullmatch(text)
     if not parts:
         raise ValueError(text)
-    year, month, day, clock = parts.groups()
-    if len(year) == len("01"):
-        year, day = day, year
-    return datetime.fromisoformat(f"{year}-{month}-{day} {clock}")
+    year, _, month, day, hour, minute, second, utc, hours, minutes = parts.groups()
+    if len(day) > len(year):
+        year, month, day = (day, year, month) if month_first else (day, month, year)
+    if len(year) < len("2024") or len(day) > len("01"):
+        raise ValueError(text)
+    offset = timedelta(hours=int(hours or 0), minutes=int((hours or "+")[0] + (minutes or "0")))
+    zone = timezone(offset) if utc or hours else None
+    date = int(year), int(month), int(day)
+    return datetime(*date, int(hour), int(minute), int(second or 0), tzinfo=zone)
 
 
 def seems_page(body: bytes) -> bool:
@@ -117,39 +135,64 @@ def seen_counts(body: bytes) -> tuple[int, int]:
     return int(found[1]) if found else 0, body.count(b'"dateSent"')
 
 
-def read_page(body: bytes) -> Page:
+def read_page(body: bytes, content_type: str = "") -> Page:
     """Read an answer's body, under whatever HTTP status it came.
 
     Raises:
         ErrorBody: the one of its kinds that says what the body is instead of a page.
     """
-    document = _decode(body)
+    document = _decode(body, content_type)
     match document:
         case {"data": []}:
             return Page(0, [])
         case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
             rows = data.get("smsDetails") or []
+            # What PHP makes of a list that it has filtered.
+            if isinstance(rows, dict) and all(map(_INDEX.fullmatch, rows)):
+                rows = list(rows.values())
             if isinstance(rows, list) and set(map(type, rows)) <= {dict}:
                 return Page(int(total), rows)
     raise _error_body(document)
 
 
-def _decode(body: bytes) -> Any:
+def _decode(body: bytes, content_type: str) -> Any:
     try:
+        # Before what is declared: text that is valid as UTF-8, its Cyrillic too, is UTF-8.
         return orjson.loads(body)
     except ValueError:
         pass
-    # What orjson refuses and the service may send: unescaped line breaks in strings (as in the
-    # documentation's own example), half a surrogate pair, bytes that are not UTF-8.
+    # What orjson refuses and the service may send: another charset, unescaped line breaks in
+    # strings (as in the documentation's own example), half a surrogate pair.
+    text = _text(body, content_type)
     try:
-        document = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
-        if b"\\ud" in body.lower():
-            document = orjson.loads(
-                json.dumps(document, ensure_ascii=False).encode(errors="replace")
-            )
+        # Numbers are orjson's: it has to write them, and refuses one of 5,000 digits.
+        return _without_halves(json.loads(text, strict=False, parse_int=orjson.loads))
     except (ValueError, RecursionError):
         raise NotJson from None
-    return document
+
+
+def _text(body: bytes, content_type: str) -> str:
+    declared = _CHARSET.search(content_type)
+    try:
+        return body.decode(json.detect_encoding(body))
+    except ValueError:
+        charset = declared[1] if declared else "utf-8"
+    try:
+        return body.decode(charset)
+    except (LookupError, ValueError):
+        raise Undecodable(charset) from None
+
+
+def _without_halves(value: Any) -> Any:
+    """Replace what UTF-8 cannot hold: halves of surrogate pairs."""
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case list():
+            return [_without_halves(item) for item in value]
+        case dict():
+            return {_without_halves(key): _without_halves(item) for key, item in value.items()}
+    return value
 
 
 def _error_body(document: Any) -> ErrorBody:

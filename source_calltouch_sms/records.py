@@ -1,6 +1,7 @@
 """How a row becomes a record: its time gets the project's zone, the SMS a key. No side effects."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,17 +10,20 @@ import orjson
 import pendulum
 
 from source_calltouch_sms.api import read_wire_time
+from source_calltouch_sms.errors import system_error
 
 FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 """The documented fields of an SMS, all of them text."""
 
 DIGEST_BYTES: Final = 16
-BATCH_ROWS: Final = 500
-"""So few are still in the processor's cache when they are written: a tenth of all CPU less."""
+FORM_CHARACTERS: Final = 40
 _MINUTES: Final = frozenset(f"{h:02}:{m:02}" for h in range(24) for m in range(60))
 _SECONDS: Final = frozenset(f":{s:02}" for s in range(60))
+_LETTER: Final = re.compile(r"[^\W\d_TZ]")
+"""A letter that may be private; T and Z are those of ISO 8601."""
+_DAY: Final = timedelta(days=1)
 
-Records = list[dict[str, Any]]
+Row = dict[str, Any]
 
 
 def wall_time(moment: datetime, zone: pendulum.Timezone) -> datetime:
@@ -38,85 +42,177 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
 
 def clock_change(wall: datetime, zone: pendulum.Timezone) -> timedelta:
     """By how much clocks are set within a day of `wall`: so many hours are repeated or skipped."""
-    days = (wall - timedelta(days=1), wall + timedelta(days=1))
-    before, after = (day.replace(tzinfo=zone).utcoffset() or timedelta() for day in days)
+    before, after = (
+        day.replace(tzinfo=zone).utcoffset() or timedelta() for day in (wall - _DAY, wall + _DAY)
+    )
     return abs(after - before)
 
 
 class RecordMaker:
-    """Turns rows into records, for one project."""
+    """Turns the rows of one answer at a time into records, for one project.
+
+    `start` and `end` are the requested range, in wall time: it tells whether `01/04/2024` is in
+    April or in January. Where an answer leaves that open, an earlier one decides; else it is not
+    read, unless it is written with `-` or `.`, for which Calltouch documents that the day is first.
+    """
 
     def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
         self._site_id = site_id
         self._zone = zone
+        self._month_first: bool | None = None
         self._days: dict[str, tuple[str, str]] = {}
+        """By a date as it is written: its ISO form, and its offset if that is the whole day's."""
+        self.undated = 0
+        """How many records have no date, since it cannot be read."""
+        self.outside = 0
+        """How many records have a date outside the requested range."""
 
-    def records(self, rows: list[dict[str, Any]]) -> Iterator[Records]:
-        """Turn the rows of one answer into records, a batch at a time; `rows` is emptied.
+    def records(self, rows: list[Row], start: datetime, end: datetime) -> Iterator[Row]:
+        """Turn rows into records, which are the same objects, so that unknown fields pass through.
 
-        They are the same objects, so that unknown fields pass through. The key is a hash of site,
-        number, wall time and text, and of the rank among the answer's rows that agree in these:
-        neither the zone that is set, nor the way dates are written, nor a status that changes
-        touches it.
+        The key is a hash of site, number, wall time and text, and of the ordinal among the rows
+        that agree in these: neither the zone that is set, nor the way dates are written, nor a
+        status that changes touches it.
+
+        Raises:
+            AirbyteTracedException: no date of the answer can be read.
         """
+        self._learn_form(rows, start, end)
+        first, last = start.isoformat(), end.isoformat()
         site_id, days, dumps = self._site_id, self._days, orjson.dumps
         empty = hashlib.blake2b(digest_size=DIGEST_BYTES)
         counts: dict[str, int] = {}
-        while rows:
-            batch = rows[:BATCH_ROWS]
-            del rows[:BATCH_ROWS]
-            for row in batch:
-                get = row.get
-                number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
-                status, detail = get("smsStatus"), get("smsStatusDetail")
-                if not (
-                    type(number) is type(sent) is type(text) is type(status) is type(detail) is str
-                ):
-                    number, sent, text = _make_texts(row)
+        for row in rows:
+            get = row.get
+            number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
+            status, detail = get("smsStatus"), get("smsStatusDetail")
+            if not (
+                type(number) is type(sent) is type(text) is type(status) is type(detail) is str
+            ):
+                number, sent, text = _make_texts(row)
 
-                when = sent or ""
-                day = days.get(when[:11])
-                if day is None or when[11:16] not in _MINUTES or when[16:] not in _SECONDS:
-                    wall, iso = self._read_date(when)
+            when = sent or ""
+            day = days.get(when[:11])
+            if day is None or when[11:16] not in _MINUTES or when[16:] not in _SECONDS:
+                wall, iso = self._read_date(when)
+            else:
+                wall = day[0] + when[11:]
+                iso = wall + day[1]
+            if not first <= wall <= last:
+                if wall:
+                    self.outside += 1
                 else:
-                    wall = day[0] + when[11:]
-                    iso = wall + day[1]
+                    self.undated += 1
 
-                digest = empty.copy()  # cheaper than a new one
-                digest.update(dumps((site_id, number, wall or sent, text)))
+            digest = empty.copy()  # cheaper than a new one
+            digest.update(dumps((site_id, number, wall or sent, text)))
+            key = digest.hexdigest()
+            if key in counts:
+                digest.update(b"%d" % counts[key])
+                counts[key] += 1
                 key = digest.hexdigest()
-                if key in counts:
-                    digest.update(b"%d" % counts[key])
-                    counts[key] += 1
-                    key = digest.hexdigest()
-                else:
-                    counts[key] = 1
-                row["siteId"] = site_id
-                row["dateSent"] = iso
-                row["smsKey"] = key
-            yield batch
+            else:
+                counts[key] = 1
+            row["siteId"] = site_id
+            row["dateSent"] = iso
+            row["smsKey"] = key
+            yield row
 
-    def _read_date(self, sent: str) -> tuple[str | None, str | None]:
-        """Read a time the slow way: its wall time and its zoned form, None if it is not a time.
+    def sms(self, rows: list[Row], start: datetime, end: datetime) -> list[tuple[int, str]]:
+        """Return for each row an identity, the same for equal SMS, and its wall time in ISO form.
+
+        Equal are SMS that agree in number, wall time and text. The time is empty if it cannot be
+        read. For every SMS of the account: as cheap as can be.
+
+        Raises:
+            AirbyteTracedException: no date of the answer can be read.
+        """
+        self._learn_form(rows, start, end)
+        days, sms = self._days, []
+        for row in rows:
+            get = row.get
+            number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
+            if not (type(number) is type(sent) is type(text) is str):
+                number, sent, text = _make_texts(row)
+            when = sent or ""
+            day = days.get(when[:11])
+            if day is None or when[11:16] not in _MINUTES or when[16:] not in _SECONDS:
+                wall, _ = self._read_date(when)
+            else:
+                wall = day[0] + when[11:]
+            sms.append((hash((number, wall or sent, text)), wall))
+        return sms
+
+    def warnings(self) -> list[str]:
+        """Say what is odd about the dates of all records so far; empty if nothing is."""
+        warnings = []
+        if self.undated:
+            warnings.append(f"{self.undated} SMS have an unreadable dateSent; set to null.")
+        if self.outside:
+            warnings.append(
+                f"{self.outside} SMS are dated outside the requested range. Check that the setting "
+                f"Time zone (timezone), {self._zone.name}, is the zone of the times in Calltouch."
+            )
+        return warnings
+
+    def _learn_form(self, rows: list[Row], start: datetime, end: datetime) -> None:
+        """Learn whether the day or the month is first; fail if no date can be read for certain."""
+        sent, is_certain = [row.get("dateSent") for row in rows], True
+        if self._month_first is None:
+            one_of_a_day = {text[:11]: text for text in sent if isinstance(text, str)}.values()
+            day_first = [self._ordinal(text, month_first=False) for text in one_of_a_day]
+            month_first = [self._ordinal(text, month_first=True) for text in one_of_a_day]
+            # A day more at either end: a time zone must not decide it.
+            days = range(start.toordinal() - 1, end.toordinal() + 2)
+            inside = [sum(day in days for day in order) for order in (day_first, month_first)]
+            if inside[0] != inside[1]:
+                self._month_first = inside[1] > inside[0]
+                self._days.clear()
+            elif any("/" in text[:3] for text in one_of_a_day):
+                is_certain = day_first == month_first
+        if rows and not (is_certain and any(self._read_date(_text(s) or "")[0] for s in sent)):
+            written = _text(next(filter(None, sent), None)) or ""
+            form = _LETTER.sub("x", re.sub(r"\d", "9", written[:FORM_CHARACTERS])) or "null"
+            raise system_error(
+                "Calltouch returned SMS, but none of their dates can be read: dateSent has the "
+                f"form «{form}» (9: a digit, x: a letter), which is unknown or does not tell the "
+                "day from the month. Please report this to the connector's developers."
+            )
+
+    def _ordinal(self, sent: str, *, month_first: bool) -> int:
+        """Return the number of the day; 0 if it cannot be read."""
+        try:
+            moment = read_wire_time(sent, month_first=month_first)
+            return (wall_time(moment, self._zone) if moment.tzinfo else moment).toordinal()
+        except (ValueError, OverflowError):
+            return 0
+
+    def _read_date(self, sent: str) -> tuple[str, str | None]:
+        """Read a time the slow way: its wall time and its zoned form; ("", None) if it is no time.
 
         No zone changes its offset twice within a day, so where it is the same at both ends of a
         day, it is remembered for the whole of it.
         """
         try:
-            wall = read_wire_time(sent)
-        except ValueError:
-            return None, None
+            wall = read_wire_time(sent, month_first=bool(self._month_first))
+            if wall.tzinfo:
+                moment = wall.astimezone(self._zone)
+                return wall_time(moment, self._zone).isoformat(), moment.isoformat()
+        except (ValueError, OverflowError):
+            return "", None
         ends = wall.replace(hour=0, minute=0, second=0), wall.replace(hour=23, minute=59, second=59)
         first, last = (zoned(end, self._zone) for end in ends)
-        if first[19:] == last[19:]:
+        if first[19:] == last[19:] and sent[10] in " T":
             self._days[sent[:11]] = (first[:11], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
 
 
-def _make_texts(row: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _make_texts(row: Row) -> tuple[str | None, str | None, str | None]:
     """Make the documented fields text or null; return number, time and text."""
     for field in FIELDS:
-        value = row.setdefault(field)
-        if value is not None and not isinstance(value, str):
-            row[field] = orjson.dumps(value).decode()
+        row[field] = _text(row.get(field))
     return row["phoneNumber"], row["dateSent"], row["smsMessage"]

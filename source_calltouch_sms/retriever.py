@@ -68,8 +68,8 @@ class Retriever:
         """How many SMS a window may hold that is not to be cut: fewer, once pages have failed."""
         self._longest_answered = 0
         """Seconds of the longest window that Calltouch could answer."""
-        self._started, self._proved, self._sms, self._undated = time.monotonic(), 0, 0, 0
-        """For the summary: when it began, windows proved, their SMS, those of them without date."""
+        self._started, self._proved, self._sms = time.monotonic(), 0, 0
+        """For the summary: when it began, windows proved, their SMS."""
 
     def close(self) -> None:
         """Make no further request."""
@@ -93,7 +93,6 @@ class Retriever:
                 if not parts:
                     self._proved += 1
                     self._sms += len(reading.keys)
-                    self._undated += reading.sent.count(None)
                     self._stream.logger.info(
                         f"{window}: {reading.total} SMS on {reading.pages} pages"
                     )
@@ -112,8 +111,8 @@ class Retriever:
 
     def records(self, page: api.Page) -> Iterable[dict[str, Any]]:
         """Return the page's records that are new in the window that `_read_window` reads."""
-        batches = self._maker.records(page.rows)
-        return chain.from_iterable(self._reading.add(page.total, len(page.rows), batches))
+        batch = list(self._maker.records(page.rows, *self._reading.window))
+        return chain.from_iterable(self._reading.add(page.total, len(page.rows), [batch]))
 
     @property
     def next_page(self) -> int | None:
@@ -198,13 +197,14 @@ class Retriever:
         while numbers and at_once:
             ask = Ask(reading.window, numbers=tuple(numbers[:at_once]))
             try:
-                page = api.read_page((yield from self.take(ask)).content)
+                response = yield from self.take(ask)
+                page = api.read_page(response.content, response.headers.get("Content-Type", ""))
             except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 del numbers[:at_once]
-                records = chain.from_iterable(self._maker.records(page.rows))
-                yield from self._emit(reading.add_numbers(list(records)))
+                records = list(self._maker.records(page.rows, *reading.window))
+                yield from self._emit(reading.add_numbers(records))
             elif reading.window.seconds > 1:
                 return
             else:
@@ -258,10 +258,8 @@ class Retriever:
 
     def _log_summary(self) -> None:
         pace, seconds = self._pace, time.monotonic() - self._started
-        if self._undated:
-            self._stream.logger.warning(
-                f"{self._undated} SMS have an unreadable dateSent; set to null."
-            )
+        for warning in self._maker.warnings():
+            self._stream.logger.warning(warning)
         self._stream.logger.info(
             f"{self._kind}: {self._sms} SMS in {self._proved} windows; "
             f"{pace.requests} API requests, {pace.limited} of them answered 429, "

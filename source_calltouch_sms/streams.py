@@ -103,7 +103,8 @@ class SmsMessages(HttpStream):
         Raises:
             ErrorBody: the body is no page, though it seemed one when it came.
         """
-        return self._retriever.records(api.read_page(response.content))
+        content_type = response.headers.get("Content-Type", "")
+        return self._retriever.records(api.read_page(response.content, content_type))
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
         """Return the next page's number, until `totalCountSms` is reached or pages do not fit."""

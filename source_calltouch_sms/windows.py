@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from source_calltouch_sms.api import PAGE_SIZE
-from source_calltouch_sms.records import Records
+from source_calltouch_sms.records import Row
 
 WINDOW_SMS: Final = 10 * PAGE_SIZE
 """How many SMS a window is meant to hold: ten pages between two checkpoints."""
@@ -23,6 +23,8 @@ MOST_PARTS: Final = 1_000
 """At one cut; parts that are too large are cut again. A wrong total could ask for millions."""
 
 SECOND: Final = timedelta(seconds=1)
+
+Records = list[Row]
 
 
 class Window(NamedTuple):

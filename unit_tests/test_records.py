@@ -3,12 +3,13 @@
 import json
 import random
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import jsonschema
 import pendulum
 import pytest
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ from unit_tests.account import row
 from unit_tests.conftest import stream
 
 MOSCOW = pendulum.timezone("Europe/Moscow")
+START, END = datetime(2024, 4, 1), datetime(2024, 4, 30, 23, 59, 59)
+APRIL = (START, END)
 SCHEMA = SmsMessages.get_json_schema(stream())
 
 
@@ -32,7 +35,15 @@ def make(
 ) -> list[dict[str, Any]]:
     """Return the records of an answer that holds just these rows."""
     maker = RecordMaker(site_id, pendulum.timezone(zone))
-    return list(chain.from_iterable(maker.records([dict(r) for r in rows])))
+    return list(maker.records([dict(r) for r in rows], *APRIL))
+
+
+def dates(
+    *sent: Any, period: tuple[datetime, datetime] = APRIL, zone: str = "Europe/Moscow"
+) -> list[str | None]:
+    """Return the `dateSent` of records, of an answer for that period."""
+    maker = RecordMaker("1", pendulum.timezone(zone))
+    return [record["dateSent"] for record in maker.records([row(s) for s in sent], *period)]
 
 
 def test_a_record_is_the_row_with_site_key_and_zone() -> None:
@@ -103,22 +114,11 @@ def test_keys_are_distinct_and_do_not_hang_on_the_order_of_rows(
 def test_equal_rows_of_one_answer_are_told_apart_by_rank_and_of_two_are_not() -> None:
     sms = row("01-04-2024 15:05:32")
     maker = RecordMaker("1", MOSCOW)
-    (first,), (second,) = (next(maker.records([dict(sms)])) for _ in range(2))
+    (first,), (second,) = (maker.records([dict(sms)], *APRIL) for _ in range(2))
     assert first["smsKey"] == second["smsKey"]
-    twins = [r["smsKey"] for r in next(maker.records([dict(sms), dict(sms), dict(sms)]))]
+    twins = [r["smsKey"] for r in maker.records([dict(sms), dict(sms), dict(sms)], *APRIL)]
     assert twins[0] == first["smsKey"]
     assert len(set(twins)) == 3
-
-
-def test_batches_of_an_answer_count_its_equal_rows_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = [row("01-04-2024 15:05:32", text=text) for text in "abacba"]
-    whole = make(*rows)
-    monkeypatch.setattr("source_calltouch_sms.records.BATCH_ROWS", 2)
-    batches = list(RecordMaker("1", MOSCOW).records([dict(r) for r in rows]))
-    assert [len(batch) for batch in batches] == [2, 2, 2]
-    assert list(chain.from_iterable(batches)) == whole
 
 
 def test_a_rank_does_not_hang_on_status() -> None:
@@ -133,13 +133,17 @@ def test_a_rank_does_not_hang_on_status() -> None:
         "01.04.2024 15:05:32",
         "2024-04-01 15:05:32",
         "2024.04.01 15:05:32",
+        "01/04/2024 15:05:32",
+        "04/01/2024 15:05:32",
+        "04-01-2024 15:05:32",
+        "2024-04-01T15:05:32",
+        "2024-04-01T15:05:32.000+03:00",
+        "2024-04-01T12:05:32Z",
     ],
 )
 def test_a_record_does_not_hang_on_how_its_date_is_written(sent: str) -> None:
     assert make(row(sent)) == make(row("01-04-2024 15:05:32"))
-    # Beside others of the day, of which the offset is remembered, and as equals.
-    mixed = make(row(sent), row("01-04-2024 15:05:32"), row(sent), row("01-04-2024 15:05:32"))
-    assert mixed == make(*[row("01-04-2024 15:05:32")] * 4)
+    assert make(*[row(sent)] * 3) == make(*[row("01-04-2024 15:05:32")] * 3)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +181,9 @@ def test_every_time_in_every_zone_is_as_the_time_zone_database_says(
     start: datetime, zone: str, steps: list[int]
 ) -> None:
     walls = [start.replace(microsecond=0) + timedelta(seconds=step) for step in steps]
-    records = make(*(row(wall, text=str(n)) for n, wall in enumerate(walls)), zone=zone)
     expected = [wall.replace(tzinfo=pendulum.timezone(zone)).isoformat() for wall in walls]
-    assert [record["dateSent"] for record in records] == expected
+    sent, period = map(wire_time, walls), (min(walls), max(walls))
+    assert dates(*sent, period=period, zone=zone) == expected
 
 
 ODD = [
@@ -228,9 +232,156 @@ def test_a_number_given_as_an_integer_has_the_key_of_the_same_as_text() -> None:
 
 
 def test_sms_with_unreadable_dates_are_told_apart_by_what_was_sent() -> None:
-    records = make(row("yesterday"), row("99-99-9999 99:99:99"), row("yesterday"))
-    assert [record["dateSent"] for record in records] == [None] * 3
-    assert len({record["smsKey"] for record in records}) == 3
+    good, *odd = make(
+        row("01-04-2024 15:05:32"), row("yesterday"), row("99-99-9999 99:99:99"), row("yesterday")
+    )
+    assert good["dateSent"]
+    assert [record["dateSent"] for record in odd] == [None] * 3
+    assert len({record["smsKey"] for record in odd}) == 3
+
+
+YEAR = (datetime(2024, 1, 1), datetime(2024, 12, 31, 23, 59, 59))
+
+
+def test_the_requested_range_tells_the_day_from_the_month() -> None:
+    april = ["2024-04-01T15:05:32+03:00"]
+    assert dates("01/04/2024 15:05:32") == dates("04/01/2024 15:05:32") == april
+    # A second is enough, and a zone that is set wrong does not matter.
+    second = (datetime(2024, 4, 2), datetime(2024, 4, 2))
+    assert dates("04/01/2024 15:05:32", period=second) == april
+    # In a year, one of the dates tells.
+    assert dates("04/01/2024 15:05:32", "04/13/2024 00:00:00", period=YEAR)[:1] == april
+    assert dates("01/04/2024 15:05:32", "13/04/2024 00:00:00", period=YEAR)[:1] == april
+
+
+def test_where_nothing_tells_the_day_from_the_month_only_the_documented_order_is_read() -> None:
+    assert dates("01-04-2024 15:05:32", period=YEAR) == ["2024-04-01T15:05:32+03:00"]
+    assert dates("04/04/2024 15:05:32", period=YEAR) == ["2024-04-04T15:05:32+03:00"]
+    with pytest.raises(AirbyteTracedException) as raised:
+        dates("01/04/2024 15:05:32", "04/04/2024 15:05:32", period=YEAR)
+    assert "«99/99/9999 99:99:99»" in str(raised.value)
+
+
+def test_an_answer_that_tells_the_day_from_the_month_does_so_for_the_next_ones() -> None:
+    maker, open_question = RecordMaker("1", MOSCOW), row("04/01/2024 15:05:32")
+    next(maker.records([row("04/13/2024 00:00:00"), row("01/12/2024 00:00:00")], *YEAR))
+    (record,) = maker.records([open_question], *YEAR)
+    assert record["dateSent"] == "2024-04-01T15:05:32+03:00"
+
+
+@pytest.mark.parametrize("month_first", [False, True])
+@given(
+    period=st.tuples(
+        st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1)), st.integers(0, 40_000_000)
+    ),
+    seconds=st.lists(st.floats(0, 1), min_size=1, max_size=5),
+)
+def test_no_date_is_read_with_day_and_month_exchanged(
+    month_first: bool,  # noqa: FBT001
+    period: tuple[datetime, int],
+    seconds: list[float],
+) -> None:
+    start, length = period[0].replace(microsecond=0), period[1]
+    walls = [start + timedelta(seconds=int(part * length)) for part in seconds]
+    form = "%m/%d/%Y %H:%M:%S" if month_first else "%d/%m/%Y %H:%M:%S"
+    try:
+        read = dates(
+            *(wall.strftime(form) for wall in walls),
+            period=(start, start + timedelta(seconds=length)),
+            zone="UTC",
+        )
+    except AirbyteTracedException:
+        assert length > 86_400 * 20, "in a short range it is certain"
+    else:
+        assert read == [f"{wall.isoformat()}+00:00" for wall in walls]
+
+
+@pytest.mark.parametrize(
+    ("sent", "iso"),
+    [
+        ("2024-10-27T00:30:00Z", "2024-10-27T02:30:00+02:00"),
+        ("2024-10-27T01:30:00Z", "2024-10-27T02:30:00+01:00"),
+    ],
+)
+def test_an_offset_tells_apart_the_hour_that_comes_twice(sent: str, iso: str) -> None:
+    october = (datetime(2024, 10, 1), datetime(2024, 11, 1))
+    assert dates(sent, period=october, zone="Europe/Berlin") == [iso]
+
+
+@pytest.mark.parametrize(
+    ("sent", "form"),
+    [
+        ("99/99/2024 12.30", "«99/99/9999 99.99»"),
+        ("1711973132", "«9999999999»"),
+        (1711973132, "«9999999999»"),
+        ("Apr 1, 2024 3 PM", "«xxx 9, 9999 9 xx»"),
+        ("7 (000) 123-45-67, Иван Петров", "«9 (999) 999-99-99, xxxx xxxxxx»"),
+        ("1" * 100, f"«{'9' * 40}»"),
+        (None, "«null»"),
+        ("", "«null»"),
+    ],
+)
+@pytest.mark.parametrize("method", ["records", "sms"])
+def test_an_answer_of_which_no_date_can_be_read_is_an_error_that_shows_the_form(
+    method: str, sent: Any, form: str
+) -> None:
+    maker = RecordMaker("1", MOSCOW)
+    rows = [{**row(""), "dateSent": sent} for _ in range(300)]
+    with pytest.raises(AirbyteTracedException) as raised:
+        list(getattr(maker, method)(rows, *APRIL))
+    assert raised.value.failure_type == FailureType.system_error
+    assert form in str(raised.value)
+
+
+def test_no_rows_are_no_error() -> None:
+    maker = RecordMaker("1", MOSCOW)
+    assert (list(maker.records([], *APRIL)), maker.sms([], *APRIL)) == ([], [])
+
+
+def test_odd_dates_and_sms_outside_the_range_are_counted_once() -> None:
+    maker = RecordMaker("1", MOSCOW)
+    assert maker.warnings() == []
+    sent = ["31-03-2024 23:59:59", "01-04-2024 00:00:00", "30-04-2024 23:59:59", "yesterday"]
+    for rows in ([row(s) for s in [*sent, "01-05-2024 00:00:00"]], [row(START)]):
+        maker.sms([dict(r) for r in rows], *APRIL)
+        list(maker.records(rows, *APRIL))
+    assert (maker.undated, maker.outside) == (1, 2)
+    undated, outside = maker.warnings()
+    assert undated == "1 SMS have an unreadable dateSent; set to null."
+    assert "2 SMS are dated outside the requested range" in outside
+    assert "Time zone (timezone), Europe/Moscow," in outside
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_the_first_and_last_year_there_are_can_be_read(year: int) -> None:
+    sent, iso = f"31-12-{year:04} 23:59:59", f"{year:04}-12-31T23:59:59"
+    assert (dates(sent)[0] or "").startswith(iso)
+    assert dates(f"{iso}Z", f"{iso}-12:00", START)[2] == "2024-04-01T00:00:00+03:00"
+    assert dates(sent, period=(datetime(1, 1, 1), datetime(9999, 12, 31)))[0]
+
+
+@given(few_rows)
+def test_equal_sms_have_one_identity_however_they_are_written(rows: list[dict[str, Any]]) -> None:
+    maker = RecordMaker("1", MOSCOW)
+    sms = maker.sms([dict(r) for r in rows], *APRIL)
+    rewritten = [
+        {**r, "dateSent": r["dateSent"].replace("-", "."), "phoneNumber": int(r["phoneNumber"])}
+        for r in rows
+    ]
+    assert maker.sms(rewritten, *APRIL) == sms
+    records = list(maker.records([dict(r) for r in rows], *APRIL))
+    assert [second for _, second in sms] == [record["dateSent"][:19] for record in records]
+    assert len(set(sms)) == len({(r["phoneNumber"], r["dateSent"], r["smsMessage"]) for r in rows})
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: json.dumps(odd)[:40])
+def test_an_odd_row_has_an_identity_and_the_time_of_its_record(odd: dict[str, Any]) -> None:
+    rows = [row("01-04-2024 00:00:00"), {**row("01-04-2024 15:05:32"), **odd}, {"dateSent": "x"}]
+    maker = RecordMaker("1", MOSCOW)
+    sms = maker.sms([dict(r) for r in rows], *APRIL)
+    records = list(maker.records([dict(r) for r in rows], *APRIL))
+    assert [second for _, second in sms] == [(r["dateSent"] or "")[:19] for r in records]
+    assert len({identity for identity, _ in sms}) == 3
 
 
 def test_wall_time_is_what_clocks_in_the_zone_show() -> None:

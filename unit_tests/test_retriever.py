@@ -17,7 +17,7 @@ from airbyte_cdk.models import SyncMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from source_calltouch_sms import api, records, retriever
+from source_calltouch_sms import api, retriever
 from unit_tests.account import (
     FAULTS,
     SECONDS,
@@ -36,11 +36,10 @@ Serve = Callable[[Account], Account]
 
 @contextmanager
 def small(window: int, page_size: int) -> Iterator[None]:
-    """Make windows, answers and batches small."""
+    """Make windows and answers small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retriever, "MAX_WINDOW_SMS", window)
         patch.setattr(api, "PAGE_SIZE", page_size)
-        patch.setattr(records, "BATCH_ROWS", 2)
         yield
 
 

@@ -548,10 +548,17 @@ def test_a_time_that_does_not_exist_does_not_move_the_cursor_into_the_hour_after
 
 def test_an_unreadable_date_is_warned_of_once_without_the_sms(serve: Serve) -> None:
     odd = [row("вчера", text=f"тайна {n}", _at="01-05-2024 00:00:00") for n in range(3)]
-    serve(Account(odd))
+    serve(Account([row("01-05-2024 00:00:00"), *odd]))
     sync = read(stream())
-    assert [record["dateSent"] for record in sync.records] == [None] * 3
-    assert sync.state == {}
+    assert [record["dateSent"] for record in sync.records].count(None) == 3
+    assert sync.state == {"dateSent": "2024-05-01T00:00:00+03:00"}
+
+
+def test_a_sync_of_which_no_date_can_be_read_fails_and_brings_nothing(serve: Serve) -> None:
+    serve(Account([row("вчера", text="тайна", _at="01-05-2024 00:00:00")]))
+    sync = read(stream())
+    assert (sync.records, sync.state) == ([], {})
+    assert "the form «xxxxx»" in sync.logs[0]
 
 
 def test_a_failing_check_is_the_users_or_transient(requests_mock: requests_mock.Mocker) -> None:

@@ -136,7 +136,7 @@ def sms(texts: str, number: str = "70000000001") -> list[dict[str, Any]]:
     """Return the records of one answer with an SMS a letter, all of them of one second."""
     rows = [row(START, number, text) for text in texts]
     maker = RecordMaker("1", pendulum.timezone("Europe/Moscow"))
-    return list(chain.from_iterable(maker.records(rows)))
+    return list(maker.records(rows, *DAY))
 
 
 def add(
@@ -367,8 +367,7 @@ def test_times_are_those_of_the_last_pass_and_of_readable_dates() -> None:
     day = reading()
     add(day, 3, sms("ab"))
     day.start_pass()
-    undated = next(RecordMaker("1", pendulum.timezone("UTC")).records([row("yesterday")]))
-    add(day, 3, sms("aa") + undated)
+    add(day, 3, [*sms("aa"), {**sms("a")[0], "dateSent": None}])
     assert day.times == {"2024-04-01T00:00:00": 2}
 
 
