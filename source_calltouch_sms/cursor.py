@@ -4,6 +4,8 @@
 days again; it is set when that sync is through.
 """
 
+import re
+import reprlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
@@ -21,6 +23,12 @@ EARLY: Final = timedelta(minutes=5)
 """How much too early a sync may start: schedules are not exact to the second."""
 NEW_SMS_ONLY: Final = timedelta(days=8)
 """For at most so long syncs read only new SMS: the longest interval, and clocks set back."""
+EARLIEST_YEAR: Final = 4
+LATEST_YEAR: Final = 9996
+"""Of a saved time: no lookback or zone leads out of the calendar then. Both are leap years."""
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?(Z|[+-]\d\d:\d\d(:\d\d)?)?)?", re.ASCII
+)
 
 
 class Plan(NamedTuple):
@@ -77,11 +85,16 @@ def _last_days_end(cursor: datetime, read_at: datetime | None, zone: pendulum.Ti
 def read_cursor(state: Mapping[str, Any], zone: pendulum.Timezone) -> datetime | None:
     """Read a state's `dateSent` as a wall time; one without an offset is taken as the account's.
 
+    If it was saved in another time zone, it is the earlier of what clocks show in either: the times
+    that Calltouch gave are the same, and a sync reads again as much as the zones differ.
+
     Raises:
         AirbyteTracedException: a `config_error`: it is not a date and time.
     """
     moment = _read_moment(state, "dateSent", zone)
-    return wall_time(moment, zone) if moment else None
+    if not moment:
+        return None
+    return min(wall_time(moment, zone), moment.replace(tzinfo=None, microsecond=0))
 
 
 def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime | None:
@@ -89,14 +102,14 @@ def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime 
     if value is None:
         return None
     try:
-        moment = pendulum.parse(value, tz=zone) if isinstance(value, str) else None
-        # Of a year 1, the lookback would fail, with words that do not name the state.
-        if isinstance(moment, datetime) and 2 < moment.year < 9998:  # noqa: PLR2004
-            return moment
-    except (ValueError, OverflowError):
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            moment = moment.replace(year=min(max(moment.year, EARLIEST_YEAR), LATEST_YEAR))
+            return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    except ValueError:
         pass
     raise config_error(
-        f"The saved state cannot be used: its {name}, {value!r}, is not a valid date and time. "
-        "Clear the stream's data in Airbyte (or leave the state out) to read from the start date "
-        "again."
+        f"The saved state cannot be used: its {name}, {reprlib.repr(value)}, is not a valid date "
+        "and time. Clear the stream's data in Airbyte (or leave the state out) to read from the "
+        "start date again."
     )

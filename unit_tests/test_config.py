@@ -151,13 +151,19 @@ def test_every_time_zone_there_is_fits_the_form() -> None:
     names = zoneinfo.available_timezones() | set(pendulum.timezones())
     pattern = SCHEMA["properties"]["timezone"]["pattern"]
     assert len(names) > 500
-    # Debian's link to the machine's own zone, which is no name of IANA's.
-    assert [name for name in names - {"localtime"} if not re.search(pattern, name)] == []
+    # Debian's link to the machine's own zone, and IANA's name for "not set": no one's time zone.
+    no_zones = {"localtime", "Factory"}
+    assert [name for name in names - no_zones if not re.search(pattern, name)] == []
 
 
 @pytest.mark.parametrize(
     "name",
-    ["MSK", "MSK+2", "Москва", "Moscow", "UTC+3", "GMT+3", "+03:00", "Europe / Moscow", "Europe"],
+    [
+        *("MSK", "MSK+2", "Москва", "Moscow", "UTC+3", "GMT+3", "+03:00", "Europe / Moscow"),
+        # What else the time zone database holds: `right` counts leap seconds.
+        *("Europe", "right/Europe/Moscow", "right/UTC", "posix/Europe/Moscow", "posixrules"),
+        *("localtime", "Factory"),
+    ],
 )
 def test_what_is_no_time_zone_turns_red_in_the_form(name: str) -> None:
     assert 'does not fit the format "Region/City"' in refusal(timezone=name)
@@ -176,6 +182,7 @@ def test_today_is_the_accounts() -> None:
         "http://localhost:8077/x",
         "http://127.0.0.1:8077/x",
         "http://127.10.0.3/x",
+        "http://127.255.99.249:8077/x",
         "http://[::1]:8077/x",
         "https://xn--h1aigbl6c.example/x",
         "https://host_with_underscores:8443/x?site=1",
@@ -195,6 +202,8 @@ def test_an_address_is_https_or_this_machine(url: str) -> None:
         "http://10.0.0.1/x",
         "http://localhost.example/x",
         "http://127.0.0.1.example/x",
+        # No addresses but names, which are asked of DNS.
+        *("http://127.0.0.999/x", "http://127.0.256.1/x", "http://127.0.0.01/x", "http://127.1/x"),
         "http://localhost\\.example/x",
         "https://user@host/x",
         "https://host/x#y",
@@ -232,6 +241,15 @@ def test_the_form_tells_the_methods_own_limits() -> None:
     assert f"up to {api.MAX_NUMBERS:,} numbers" in numbers["pattern_descriptor"]
     cost = f"{api.POINTS_PER_CALL} API points («баллы API») per {api.PAGE_SIZE:,} SMS"
     assert cost in start["description"]
+
+
+def test_what_a_lookback_of_0_leaves_out_is_told_where_it_is_set() -> None:
+    lookback, interval = (
+        SCHEMA["properties"][name]["description"]
+        for name in ("lookback_window_days", "lookback_interval_hours")
+    )
+    assert "0: statuses are never updated, and SMS that Calltouch registers late" in lookback
+    assert "SMS that Calltouch registers late" in interval
 
 
 def test_every_setting_explains_itself_in_the_form() -> None:

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api
-from source_calltouch_sms.config import SCHEMA
-from source_calltouch_sms.cursor import EARLY, NEW_SMS_ONLY
-from source_calltouch_sms.records import wall_time
+from source_calltouch_sms.config import SCHEMA, Config
+from source_calltouch_sms.cursor import EARLY, NEW_SMS_ONLY, plan_sync
+from source_calltouch_sms.records import wall_time, zoned
 from source_calltouch_sms.streams import LAG, SmsMessages
 from unit_tests.account import Account, Row, row
 from unit_tests.conftest import NOW, messages, read, stream
+from unit_tests.conftest import settings as form
 from unit_tests.test_streams import read_some, small_windows, spread
 
 Serve = Callable[[Account], Account]
@@ -63,6 +64,98 @@ def test_the_last_days_are_read_again_when_the_interval_has_passed(
     assert sync.state == (kept if date_from == ONLY_NEW else moved)
 
 
+def begins(state: Mapping[str, Any], **changes: Any) -> datetime | None:
+    """Return from where a sync reads."""
+    plan = plan_sync(Config.parse(form(**changes), NOW), state, MOMENT, SyncMode.incremental)
+    return plan.window.start if plan else None
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        "10:00",
+        "10:00:00+03:00",
+        "2024",
+        "2024-04",
+        "2024-092",
+        "2024-W01-1",
+        "20240401T100000",
+        "2024-04-01T10",
+        "2024-04-01/2024-05-01",
+        "01-04-2024 10:00:00",
+        "2024-02-30T10:00:00+03:00",
+        "2024-04-01T25:00:00+03:00",
+        "2024-04-01T10:00:00+99:00",
+        "2024-04-01T10:00:00 Europe/Moscow",
+        "P1D",
+        "now",
+    ],
+)
+def test_what_is_no_date_and_time_in_iso_form_is_no_state(dates: str) -> None:
+    with pytest.raises(AirbyteTracedException) as raised:
+        begins({"dateSent": dates})
+    assert raised.value.failure_type == FailureType.config_error
+    assert "its dateSent, '" in str(raised.value)
+
+
+def test_a_state_of_ten_megabytes_is_quoted_in_few_characters() -> None:
+    for value in ("1" * 10**7, ["1" * 10**7] * 3, {"1" * 10**7: 1}):
+        with pytest.raises(AirbyteTracedException) as raised:
+            begins({"dateSent": value})
+        assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("saved", "start"),
+    [
+        ("0001-01-01T00:00:00+02:30:17", datetime(2024, 4, 1)),
+        ("0001-01-01T00:00:00Z", datetime(2024, 4, 1)),
+        ("1900-01-01T00:00:00+02:30:17", datetime(2024, 4, 1)),
+        ("9999-12-31T23:59:59-12:00", None),
+        ("9999-12-31T23:59:59+03:00", None),
+    ],
+)
+@pytest.mark.parametrize("lookback", [0, 365])
+def test_no_year_stops_the_next_sync(saved: str, start: datetime | None, lookback: int) -> None:
+    assert begins({"dateSent": saved}, lookback_window_days=lookback) == start
+    begins({"dateSent": CURSOR, "statusesReadAt": saved}, lookback_window_days=lookback, **DAILY)
+
+
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [
+        ("Europe/Moscow", datetime(2024, 6, 14, 10)),
+        # Calltouch gave 10:00, which is 12:00 there, and 09:00 here.
+        ("Asia/Yekaterinburg", datetime(2024, 6, 14, 10)),
+        ("Europe/Kaliningrad", datetime(2024, 6, 14, 9)),
+        ("America/New_York", datetime(2024, 6, 14, 3)),
+    ],
+)
+@pytest.mark.parametrize("lookback", [0, 3])
+def test_a_sync_in_another_time_zone_reads_again_as_much_as_the_zones_differ(
+    zone: str, start: datetime, lookback: int
+) -> None:
+    state = {"dateSent": "2024-06-14T10:00:00+03:00"}
+    begin = begins(state, timezone=zone, lookback_window_days=lookback)
+    assert begin == start - timedelta(days=lookback)
+    state["statusesReadAt"] = utc(MOMENT - timedelta(hours=1))
+    assert begins(state, timezone=zone, **DAILY) == start
+
+
+@given(
+    st.datetimes(datetime(2023, 1, 1), datetime(2024, 6, 10)),
+    *[st.sampled_from(sorted(pendulum.timezones()))] * 2,
+)
+def test_when_a_time_zone_is_corrected_no_sms_falls_between_two_syncs(
+    wall: datetime, wrong: str, right: str
+) -> None:
+    wall = wall.replace(microsecond=0)
+    state = {"dateSent": zoned(wall, pendulum.timezone(wrong))}
+    begin = begins(state, timezone=right, start_date="2020-01-01", lookback_window_days=0)
+    assert begin
+    assert wall - timedelta(days=2) < begin <= wall
+
+
 def test_an_old_state_reads_the_last_days_and_gets_the_moment(serve: Serve) -> None:
     account = serve(Account(spread(100)))
     sync = read(stream(**DAILY), {"dateSent": CURSOR})
@@ -71,7 +164,7 @@ def test_an_old_state_reads_the_last_days_and_gets_the_moment(serve: Serve) -> N
 
 
 @pytest.mark.parametrize("hours", [0, 24])
-@pytest.mark.parametrize("moment", ["yesterday", "", 5, ["2024"], "0001-01-01T00:00:00Z", {}])
+@pytest.mark.parametrize("moment", ["yesterday", "", 5, ["2024"], "10:00", {}])
 def test_a_malformed_moment_is_an_error_that_names_it(
     serve: Serve, hours: int, moment: Any
 ) -> None:
