@@ -28,6 +28,7 @@ LARGE: Final = 100_000
 _COUNT: Final = re.compile(r"\d{1,12}", re.ASCII)
 _TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,12})')
 _INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
+_HALF: Final = re.compile(r"[\ud800-\udfff]")
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
 _TIME: Final = re.compile(
     r"(\d{1,4})([-./])(\d\d?)\2(\d{1,4})[ T](\d\d?):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
@@ -81,7 +82,7 @@ class NotJson(ErrorBody):
 
 
 class Undecodable(NotJson):
-    """Not text in the charset that it declares, nor in UTF-8, or cut off. Its text: the charset."""
+    """Not text in the charset that it declares, nor in UTF-8; or cut off."""
 
 
 class Undocumented(ErrorBody):
@@ -176,18 +177,18 @@ def _text(body: bytes, content_type: str) -> str:
     try:
         return body.decode(json.detect_encoding(body))
     except ValueError:
-        charset = declared[1] if declared else "utf-8"
+        pass
     try:
-        return body.decode(charset)
+        return body.decode(declared[1] if declared else "ascii")
     except (LookupError, ValueError):
-        raise Undecodable(charset) from None
+        raise Undecodable from None
 
 
 def _without_halves(value: Any) -> Any:
     """Replace what UTF-8 cannot hold: halves of surrogate pairs."""
     match value:
         case str():
-            return value.encode(errors="replace").decode()
+            return _HALF.sub("?", value)
         case list():
             return [_without_halves(item) for item in value]
         case dict():

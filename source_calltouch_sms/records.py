@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import reprlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -208,7 +209,12 @@ class RecordMaker:
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # it is nested too deep
+        return reprlib.repr(value)
 
 
 def _make_texts(row: Row) -> tuple[str | None, str | None, str | None]:
