@@ -43,9 +43,9 @@ format: $(VENV)/.ready  ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready  ## Measure speed, API requests and memory beside other ways; writes docs/performance.md
-	$(BIN)/$(PIP_INSTALL) -e '.[bench]'
+bench: $(VENV)/.ready  ## Measure what is older than the connector, in at most 12 minutes; writes docs/performance.md
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page
 
 lock:  ## Bring the lock files up to date with setup.py; UPGRADE=--upgrade takes the newest releases
 	$(PYTHON) -m venv $(VENV)-lock
