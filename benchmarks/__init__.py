@@ -1,1 +1,1 @@
-"""Measures what `docs/performance.md` says: a command a table, whose result is JSON."""
+"""How fast the connector is beside other ways to read the same SMS: `python -m benchmarks`."""

@@ -65,12 +65,20 @@ class ValidationError(ErrorBody):
     """«Ошибка в содержимом параметров»: each violation's `fieldPath` and `message`."""
 
 
+class RefusedRange(ErrorBody):
+    """Violations of the dates in other words than the documented ones: too long, or too old."""
+
+
+class RefusedPage(ErrorBody):
+    """Violations of `pageOfResult` alone: there is no such page."""
+
+
 class UnreadableRequest(ErrorBody):
     """The «apiError» of code 1: «Синтаксическая ошибка JSON в запросе или запрос пустой»."""
 
 
 class ApiError(ErrorBody):
-    """An «apiError» of another code."""
+    """An «apiError» of another code; or its fields on top, where older methods put them."""
 
 
 class OtherMessage(ErrorBody):
@@ -85,15 +93,27 @@ class Undecodable(NotJson):
     """Not text in the charset that it declares, nor in UTF-8; or cut off."""
 
 
+class NoData(ErrorBody):
+    """JSON with nothing in it: neither data nor words, or `null` for the total."""
+
+
 class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
-    "Invalid credentials.": InvalidCredentials,
+    "Invalid credentials": InvalidCredentials,
     "не имеет доступа": NoAccess,
     "не указано обязательное поле": MissingField,
 }
+_WORDS: Final = ("errorCode", "errorMessage", "errorDescription", "message", "error", "detail")
+"""In which fields, at any level, this service and its siblings say what is wrong."""
+_VIOLATIONS: Final = re.compile(
+    r"больше\s(текущего\sдня|dateTo)|меньше\sdateFrom|равно\s1\sэлементу|не\sдолжно\sбыть\sпустым"
+)
+"""The documented messages of violations."""
+RANGE: Final = re.compile("date|period|range|период|диапазон|интервал", re.IGNORECASE)
+"""Words that speak of the range asked for."""
 
 
 def wire_time(wall: datetime) -> str:
@@ -197,19 +217,59 @@ def _without_halves(value: Any) -> Any:
 
 
 def _error_body(document: Any) -> ErrorBody:
-    match document:
-        case {"data": {"validationErrorData": {"violations": [{}, *_] as violations}}}:
-            faults = [v for v in violations if isinstance(v, dict)]
-            return ValidationError(
-                "; ".join(f"{v.get('fieldPath')}: {v.get('message')}" for v in faults)
-            )
-        case {"data": {"apiErrorData": dict(error)}}:
-            words = "; ".join(f"{name}: {value}" for name, value in error.items() if value)
-            return UnreadableRequest(words) if error.get("errorCode") == 1 else ApiError(words)
-        case {"data": {"message": str(message)}} | {"message": str(message)}:
-            kinds = (kind for words, kind in _MESSAGES.items() if words in message)
-            return next(kinds, OtherMessage)(message)
+    data = _inside(document, "data")
+    api_error = _inside(data, "apiErrorData")
+    violations = _inside(_inside(data, "validationErrorData"), "violations")
+    if isinstance(violations, dict):  # what PHP makes of a filtered list
+        violations = list(violations.values())
+    if isinstance(violations, list) and any(isinstance(v, dict) for v in violations):
+        return _refused_fields([v for v in violations if isinstance(v, dict)])
+    levels = (document, _inside(document, "error"), data, api_error)
+    found = ((name, _inside(level, name)) for level in levels for name in _WORDS)
+    words = {name: str(word) for name, word in found if word and type(word) in {str, int}}
+    text = "; ".join(
+        word if name == "message" else f"{name}: {word}" for name, word in words.items()
+    )
+    return _kind(words, text, is_api_error=bool(api_error))(text) if words else _wordless(document)
+
+
+def _kind(words: dict[str, str], text: str, *, is_api_error: bool) -> type[ErrorBody]:
+    known = [kind for message, kind in _MESSAGES.items() if message.casefold() in text.casefold()]
+    if known:
+        return known[0]
+    if is_api_error and words.get("errorCode") == "1":
+        return UnreadableRequest
+    is_api_error = is_api_error or not words.keys().isdisjoint({"errorCode", "errorMessage"})
+    return ApiError if is_api_error else OtherMessage
+
+
+def _refused_fields(violations: list[dict[str, Any]]) -> ErrorBody:
+    words = [(v.get("fieldPath"), v.get("message")) for v in violations]
+    faults = [": ".join(word for word in pair if isinstance(word, str)) for pair in words]
+    text = "; ".join(faults)
+    if all(fault.startswith("pageOfResult") for fault in faults):
+        return RefusedPage(text)
+    if all(RANGE.search(fault) and not _VIOLATIONS.search(fault) for fault in faults):
+        return RefusedRange(text)
+    return ValidationError(text)
+
+
+def _wordless(document: Any) -> ErrorBody:
+    data = _inside(document, "data")
+    has_null_total = isinstance(data, dict) and data.get("totalCountSms", 0) is None
+    if has_null_total or _is_blank(document):
+        return NoData()
     return Undocumented(_shape(document))
+
+
+def _inside(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _is_blank(value: Any, depth: int = 3) -> bool:
+    if isinstance(value, dict) and depth:
+        return all(_is_blank(item, depth - 1) for item in value.values())
+    return not value
 
 
 def _shape(value: Any, depth: int = 3) -> str:

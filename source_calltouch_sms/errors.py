@@ -1,9 +1,28 @@
-"""Errors for the person who filled in the form: what happened, and what to do."""
+"""The kinds of failure, and who can fix them.
+
+    AirbyteTracedException      ends a check or a sync: a sentence for the person who set it up
+    ├── config_error            that person can fix it: a setting, or a right in Calltouch
+    ├── transient_error         time fixes it
+    └── system_error            the connector's developers can: a bug, or an API that changed
+        └── RefusedPageError    Calltouch refused the page: the reader takes it for gone
+
+    requests.RequestException   a request without an answer: the error handler decides
+    ├── AnswerTooLargeError     the answer was given up because of its size
+    └── DrippingAnswerError     the answer was given up because it came too slowly
+
+What Calltouch answers instead of a page are the kinds of `api.ErrorBody`; `error_handler.py` says
+which of these errors each leads to.
+"""
 
 from functools import partial
+from typing import Any, Final
 
+import requests
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
+REPORT: Final = "Please report this to the connector's developers."
 
 
 def _error(failure_type: FailureType, message: str) -> AirbyteTracedException:
@@ -16,3 +35,26 @@ transient_error = partial(_error, FailureType.transient_error)
 """Makes an error that passes."""
 system_error = partial(_error, FailureType.system_error)
 """Makes an error of the connector itself."""
+
+
+class RefusedPageError(AirbyteTracedException):
+    """Calltouch refused the page that was asked for, and nothing else: there is no such page."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, message, FailureType.system_error)
+
+
+class AnswerTooLargeError(requests.RequestException):
+    """An answer is larger, decoded, than `limit` bytes; the rest of it was not read."""
+
+    def __init__(self, limit: int, **origin: Any) -> None:
+        super().__init__(limit, **origin)
+        self.limit = limit
+
+
+class DrippingAnswerError(requests.RequestException):
+    """An answer did not arrive in full within `limit` seconds."""
+
+    def __init__(self, limit: float, **origin: Any) -> None:
+        super().__init__(limit, **origin)
+        self.limit = limit

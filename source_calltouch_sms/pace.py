@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import requests
 from airbyte_cdk.sources.streams.call_rate import APIBudget
 
 from source_calltouch_sms import api
-from source_calltouch_sms.errors import transient_error
+from source_calltouch_sms.errors import LATER, transient_error
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -31,10 +31,10 @@ SLOWDOWN: Final = (0.6, 0.75)
 RATE_STEP: Final = 0.15
 """By how much each answer that is not a 429 raises the rate."""
 LOG_SECONDS: Final = 15
-PATIENCE_SECONDS: Final = 600
+RETRY_SECONDS: Final = 600
 """For how long one request is tried before it has failed for good."""
 
-LIMITED: Final = (
+THROTTLED: Final = (
     f"Other programs behind the same IP address may be using up the {api.CALLS_PER_SECOND} "
     "requests a second, or the project's daily API points are used up: look in Calltouch, or wait "
     "for tomorrow."
@@ -43,6 +43,18 @@ LIMITED: Final = (
 
 class Left(Exception):  # noqa: N818 - no error, and never seen by a user
     """The reader has left: the request is not worth making."""
+
+
+class Attempt(NamedTuple):
+    """How often a request was sent, and since when, by `time.monotonic`."""
+
+    since: float
+    tries: int
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has been tried, with waits."""
+        return time.monotonic() - self.since
 
 
 class Pace(APIBudget):
@@ -78,10 +90,11 @@ class Pace(APIBudget):
         """For how many seconds no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
-    def tried(self) -> tuple[Any, int, float]:
-        """This thread's request, how often it was tried, and for how many seconds with waits."""
-        here = self._here
-        return here.request, here.tries, time.monotonic() - here.since
+    def attempt(self) -> Attempt:
+        """This thread's request, or a fresh attempt outside of any."""
+        return Attempt(
+            getattr(self._here, "since", time.monotonic()), getattr(self._here, "tries", 1)
+        )
 
     def acquire_call(self, request: Any, *_: Any, **__: Any) -> None:
         """Wait until the request may be made.
@@ -99,10 +112,10 @@ class Pace(APIBudget):
             try:
                 while not self._left:
                     seconds = self._opens_at - time.monotonic()
-                    if seconds > PATIENCE_SECONDS:
+                    if seconds > RETRY_SECONDS:
                         raise transient_error(
                             f"Calltouch asks to wait {seconds:.0f} s before the next API request. "
-                            f"{LIMITED}"
+                            f"{THROTTLED if self.holds_up else LATER}"
                         )
                     is_next = here.since == min(self._waiting)
                     if is_next and seconds <= 0:

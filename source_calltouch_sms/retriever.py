@@ -24,13 +24,14 @@ from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
 from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
 from source_calltouch_sms import api
-from source_calltouch_sms.answers import RefusedError, explain
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import Plan
-from source_calltouch_sms.errors import transient_error
+from source_calltouch_sms.error_handler import CalltouchErrorHandler
+from source_calltouch_sms.errors import RefusedPageError, transient_error
 from source_calltouch_sms.lookahead import Ask, Fetch, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker
@@ -59,6 +60,7 @@ class Retriever:
         self._config = config
         self._kind = plan.kind
         self._ahead = Lookahead(fetch, pace)
+        self._explain = CalltouchErrorHandler(pace, [config.access_token]).explain
         self._maker = RecordMaker(config.site_id, config.zone)
         self.windows = [plan.window]
         """Those still to be read, oldest first."""
@@ -170,14 +172,14 @@ class Retriever:
             try:
                 response = yield from self.take(ask)
                 records = self._stream.parse_response(response, stream_state={})
-            except RefusedError:
+            except RefusedPageError:
                 if ask.page == 1:
                     raise
                 reading.spoiled = True  # the page is gone: SMS were deleted
                 return
             except api.ErrorBody as body:
                 if damaged:
-                    raise explain(body, response) from None
+                    raise self._explain(body, response) from None
                 damaged = True  # requested once more
                 continue
             token = self._stream.next_page_token(response)
@@ -199,7 +201,7 @@ class Retriever:
             try:
                 response = yield from self.take(ask)
                 page = api.read_page(response.content, response.headers.get("Content-Type", ""))
-            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
+            except (AirbyteTracedException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 del numbers[:at_once]

@@ -17,6 +17,7 @@ from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
+from source_calltouch_sms.error_handler import RetryLineFilter
 from source_calltouch_sms.source import SourceCalltouchSms
 
 try:
@@ -65,6 +66,7 @@ def run() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     logging.raiseExceptions = False  # a line that cannot be written would go to stderr
+    logging.getLogger("airbyte").addFilter(RetryLineFilter())
     entrypoint = Entrypoint(SourceCalltouchSms())
     sys.excepthook = partial(_report, sys.excepthook)
     arguments = entrypoint.parse_args(sys.argv[1:])

@@ -15,15 +15,14 @@ from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.sources.streams.http import HttpStream
 
 from source_calltouch_sms import api
-from source_calltouch_sms.answers import (
-    CHECK_PATIENCE_SECONDS,
-    CONNECT_SECONDS,
-    READ_SECONDS,
+from source_calltouch_sms.config import Config
+from source_calltouch_sms.cursor import Plan, plan_sync, read_cursor
+from source_calltouch_sms.error_handler import (
+    CHECK_SECONDS,
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
 )
-from source_calltouch_sms.config import Config
-from source_calltouch_sms.cursor import Plan, plan_sync, read_cursor
+from source_calltouch_sms.failures import CONNECT_SECONDS, READ_SECONDS
 from source_calltouch_sms.lookahead import Ask
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import wall_time, zoned
@@ -50,7 +49,9 @@ class SmsMessages(HttpStream):
         self._config = config
         self._now = (now or pendulum.now()) - LAG
         self._pace = Pace()
-        self._error_handler = CalltouchErrorHandler(self._pace)
+        self._error_handler = CalltouchErrorHandler(
+            self._pace, [config.access_token], now=wall_time(self._now, config.zone)
+        )
         super().__init__(api_budget=self._pace)
         # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
         self.logger.setLevel(logging.INFO)
@@ -88,7 +89,7 @@ class SmsMessages(HttpStream):
         return {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
-        """What an answer means: see `answers.py`."""
+        """What an answer means: see `error_handler.py`."""
         return self._error_handler
 
     def get_backoff_strategy(self) -> CalltouchBackoffStrategy:
@@ -156,7 +157,7 @@ class SmsMessages(HttpStream):
         Raises:
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
-        self._error_handler.patience = CHECK_PATIENCE_SECONDS
+        self._error_handler.retry_timeout = CHECK_SECONDS
         second = min(self._config.start, wall_time(self._now, self._config.zone))
         retriever = self._new_retriever(Plan(Window(second, second), "Check", {}))
         for _ in retriever.take(Ask(Window(second, second))):

@@ -182,11 +182,18 @@ def identities(records: Iterable[Row]) -> Counter[Identity]:
     return Counter(identity(record) for record in records)
 
 
-def response(body: bytes | str, status: int = 200, **headers: str) -> requests.Response:
-    """Return an answer as requests gives it."""
-    answer = requests.Response()
-    answer.status_code = status
-    answer.url = api.URL
-    answer._content = body.encode() if isinstance(body, str) else body  # noqa: SLF001
-    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return answer
+def response(
+    body: bytes | str = b"", status: int = 200, asked: Any = None, **headers: str
+) -> requests.Response:
+    """Return an answer as requests gives it; `asked` is the body of the request."""
+    adapter = requests_mock.Adapter()
+    adapter.register_uri(
+        "POST",
+        api.URL,
+        status_code=status,
+        content=body.encode() if isinstance(body, str) else body,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+    with requests.Session() as session:
+        session.mount("https://", adapter)
+        return session.post(api.URL, json=asked, allow_redirects=False)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from source_calltouch_sms import api, pace
 from source_calltouch_sms.pace import (
     FULL_RATE,
-    PATIENCE_SECONDS,
     RATE_STEP,
+    RETRY_SECONDS,
     SLOWDOWN,
     SLOWEST_RATE,
     Left,
@@ -175,13 +175,13 @@ def test_a_gate_that_is_closed_for_longer_than_a_request_is_tried_fails_who_wait
     gate: Gate,
 ) -> None:
     requests_pace = Pace()
-    answered(requests_pace, 429, Retry_After=str(PATIENCE_SECONDS + 1))
+    answered(requests_pace, 429, Retry_After=str(RETRY_SECONDS + 1))
     with pytest.raises(AirbyteTracedException, match="daily API points") as raised:
         requests_pace.acquire_call(new_request())
     assert raised.value.failure_type == FailureType.transient_error
     assert requests_pace.requests == 0
     gate.now += 1
-    assert moments(gate, requests_pace, 1) == [1001 + PATIENCE_SECONDS]
+    assert moments(gate, requests_pace, 1) == [1001 + RETRY_SECONDS]
 
 
 def test_a_shorter_retry_after_does_not_open_the_gate(gate: Gate) -> None:
@@ -225,11 +225,11 @@ def test_tries_are_counted_from_when_a_request_first_came_to_the_gate(gate: Gate
     for tries in (1, 2, 3):
         requests_pace.acquire_call(request)
         gate.now += 10
-        asked, count, seconds = requests_pace.tried()
-        assert (asked, count) == (request, tries)
-        assert seconds == pytest.approx(7 + 10 * tries), "waits at the gate included"
+        attempt = requests_pace.attempt()
+        assert attempt.tries == tries
+        assert attempt.seconds == pytest.approx(7 + 10 * tries), "waits at the gate included"
     requests_pace.acquire_call(new_request())
-    assert requests_pace.tried()[1] == 1
+    assert requests_pace.attempt().tries == 1
 
 
 class Waiting(threading.Thread):

@@ -23,7 +23,7 @@ from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.utils.airbyte_secrets_utils import update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_calltouch_sms import SourceCalltouchSms, answers, api
+from source_calltouch_sms import SourceCalltouchSms, api, error_handler
 from source_calltouch_sms.run import run
 from source_calltouch_sms.source import CATALOG_FORM, SETTINGS_FORM, STATE_FORM
 from unit_tests.conftest import settings
@@ -84,7 +84,7 @@ def test_what_the_user_cannot_fix_leaves_a_check_as_an_error_of_its_kind(
     sentence: str,
     failure_type: FailureType,
 ) -> None:
-    monkeypatch.setattr("source_calltouch_sms.streams.CHECK_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("source_calltouch_sms.streams.CHECK_SECONDS", 0.01)
     requests_mock.post(api.URL, **answer)
     with pytest.raises(AirbyteTracedException, match=sentence) as raised:
         check()
@@ -289,7 +289,7 @@ def test_a_token_in_calltouchs_words_is_masked(requests_mock: requests_mock.Mock
     _, message = check()
     update_secrets([])
     assert message
-    assert "«Токен **** отозван»" in message
+    assert "«Токен … отозван»" in message
 
 
 def test_discover_names_one_stream_without_network(requests_mock: requests_mock.Mocker) -> None:
@@ -346,4 +346,4 @@ def test_the_spec_is_the_forms(
 
 
 def test_the_patience_of_a_check_is_a_persons() -> None:
-    assert answers.CHECK_PATIENCE_SECONDS < 30
+    assert error_handler.CHECK_SECONDS < 30

@@ -38,9 +38,12 @@ FORMS: dict[type[api.ErrorBody], tuple[str, str]] = {
     api.MissingField: ("message", "the documented body of a missing field"),
     api.OtherMessage: ("message", "a message in words that are not documented"),
     api.ValidationError: ("violations", "the documented list of violations"),
+    api.RefusedRange: ("violations", "a refusal of the dates in words that are not documented"),
+    api.RefusedPage: ("violations", "a refusal of the page alone"),
     api.UnreadableRequest: ("error", "the documented apiError body"),
     api.ApiError: ("error", "an apiError body of a code that is not documented"),
     api.NotJson: ("html", "a body that is not JSON"),
+    api.NoData: ("message", "JSON with nothing in it"),
     api.Undocumented: ("html", "JSON that matches nothing documented"),
 }
 

@@ -1,0 +1,162 @@
+"""What an answer means: accept it, retry, ask for a shorter range, or stop and say why.
+
+The CDK's HTTP client calls this after each try of a request, in the request's own thread.
+"""
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Iterable
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+import requests
+from airbyte_cdk.models import FailureType
+from airbyte_cdk.sources.streams.http.error_handlers import (
+    BackoffStrategy,
+    ErrorHandler,
+    ErrorResolution,
+    ResponseAction,
+)
+from airbyte_cdk.sources.streams.http.error_handlers.response_models import SUCCESS_RESOLUTION
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+
+from source_calltouch_sms import api, failures
+from source_calltouch_sms.failures import UNLIMITED, Failure
+from source_calltouch_sms.pace import RETRY_SECONDS, Pace, retry_after
+from source_calltouch_sms.redaction import Redactor
+
+logger = logging.getLogger("airbyte.calltouch")
+
+CHECK_SECONDS: Final = 10
+"""The `retry_timeout` of `check`, for which a person is waiting."""
+TRIES_AT_LENGTH: Final = 3
+"""After how many failures a range counts as too long for Calltouch to answer."""
+
+FIRST_WAIT_SECONDS: Final = 0.5
+LONGEST_WAIT_SECONDS: Final = 30
+WAIT_GROWTH: Final = 1.5
+NO_WAIT_SECONDS: Final = 0.001
+"""After a 429 the rate limiter does the waiting. Not 0, which the CDK would replace by its own."""
+
+
+class CalltouchErrorHandler(ErrorHandler):
+    """The CDK's hook that reads every answer: the table of `docs/troubleshooting.md`, as code.
+
+    The service's words are quoted without `secrets`. A request is retried for `retry_timeout`
+    seconds. `now` is the account's wall time up to which a sync reads.
+    """
+
+    max_retries = UNLIMITED
+    max_time = UNLIMITED
+
+    def __init__(
+        self,
+        rate_limiter: Pace,
+        secrets: Iterable[str] = (),
+        retry_timeout: float = RETRY_SECONDS,
+        now: datetime = datetime.min,  # noqa: DTZ901 - a wall time
+    ) -> None:
+        self.retry_timeout = retry_timeout
+        self._rate_limiter = rate_limiter
+        self._redactor = Redactor(secrets)
+        self._now = now
+        self._decoding = threading.Lock()
+
+    def interpret_response(
+        self, response_or_exception: requests.Response | Exception | None
+    ) -> ErrorResolution:
+        """Accept a page, retry what may pass, or have the window split.
+
+        The CDK's FAIL is not used, as it logs bodies, which hold numbers and texts.
+
+        Raises:
+            AirbyteTracedException: retrying would not help, or has not helped.
+        """
+        failure = self._failure(response_or_exception)
+        if not failure:
+            return SUCCESS_RESOLUTION
+        attempt, wait = self._rate_limiter.attempt(), _requested_wait(response_or_exception)
+        timeout = min(failure.retry_seconds, self.retry_timeout)
+        is_over = not failure.retry_seconds or attempt.seconds + wait > timeout
+        start, end = _requested_range(response_or_exception)
+        is_long = (end - start).total_seconds() + 1 > failure.splits_above
+        action = ResponseAction.RETRY
+        if is_long and (is_over or attempt.tries >= TRIES_AT_LENGTH):
+            action = ResponseAction.SPLIT_REQUEST_WINDOW
+        elif is_over:
+            times = "once" if attempt.tries == 1 else f"{attempt.tries} times"
+            tried = (
+                f" Tried {times} within {attempt.seconds:.0f} s." if failure.retry_seconds else ""
+            )
+            asked = f" Calltouch asks to wait {wait:.0f} s before the next API request."
+            raise failure.error(f"{failure.reason}.{tried}{asked if wait else ''} {failure.advice}")
+        elif not _is_throttled(response_or_exception):  # the rate limiter tells of those
+            logger.warning("%s. Trying again.", failure.reason)
+        return ErrorResolution(action, FailureType.transient_error, failure.reason)
+
+    def explain(self, error: api.ErrorBody, response: requests.Response) -> AirbyteTracedException:
+        """Return the error for a body that turned out to be no page too late to retry."""
+        failure = self._no_page(error, response)
+        return failure.error(f"{failure.reason}. {failure.advice}")
+
+    def _failure(self, answer: requests.Response | Exception | None) -> Failure | None:
+        if not isinstance(answer, requests.Response):
+            return failures.of_exception(answer, self._redactor)
+        is_refused = answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS}
+        if not is_refused and api.seems_page(answer.content):
+            return None
+        try:
+            with self._decoding:  # a page takes ten times its bytes while it is decoded
+                api.read_page(answer.content, answer.headers.get("Content-Type", ""))
+        except api.ErrorBody as body:
+            return self._no_page(body, answer)
+        return self._no_page(api.ErrorBody(), answer) if is_refused else None
+
+    def _no_page(self, body: api.ErrorBody, response: requests.Response) -> Failure:
+        _, end = _requested_range(response)
+        reaches_today = end.date() >= self._now.date()
+        return failures.of_response(body, response, self._redactor, reaches_today=reaches_today)
+
+
+class CalltouchBackoffStrategy(BackoffStrategy):
+    """The CDK's hook for waits, growing from under half a second to 30; it adds a second to each.
+
+    Longer ones, as `Retry-After` asks for, are those of the rate limiter.
+    """
+
+    def backoff_time(self, response_or_exception: object, attempt_count: int) -> float:
+        """Return how many seconds to wait after the `attempt_count`-th try, from 1."""
+        if _is_throttled(response_or_exception):
+            return NO_WAIT_SECONDS
+        grown = FIRST_WAIT_SECONDS * WAIT_GROWTH ** min(attempt_count - 1, 99)
+        return min(grown, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+class RetryLineFilter(logging.Filter):
+    """Drops the CDK's own line for each retry: it says "Rate limit exceeded" whatever the cause."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line of the logger "airbyte" is logged."""
+        return not record.getMessage().startswith("UserDefinedBackoffException:")
+
+
+def _is_throttled(answer: object) -> bool:
+    return getattr(answer, "status_code", None) == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def _requested_range(answer: object) -> tuple[datetime, datetime]:
+    """Return which range was asked for; an empty one if that is not known."""
+    try:
+        body = json.loads(answer.request.body)  # type: ignore[attr-defined]
+        return api.read_wire_time(body["dateFrom"]), api.read_wire_time(body["dateTo"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return datetime.min, datetime.min  # noqa: DTZ901 - wall times
+
+
+def _requested_wait(answer: object) -> float:
+    if isinstance(answer, requests.Response) and not answer.ok:
+        return retry_after(answer.headers)
+    return 0
