@@ -3,26 +3,36 @@ ARG BASE_IMAGE=docker.io/airbyte/python-connector-base:4.1.1@sha256:a268b44c733a
 
 FROM ${BASE_IMAGE} AS builder
 
-# Where a proxy has certificates of its own, they come as the secret `ca`, and this is their path.
+# Where a proxy has certificates of its own, they come as the secret `ca`; pip and uv each have a
+# variable for its path.
 ARG PIP_CERT
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ARG SSL_CERT_FILE
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
 WORKDIR /build
 
-# The lock alone decides on the dependencies: new code does not install them anew.
-COPY requirements.lock ./
-RUN --mount=type=secret,id=ca pip install --require-hashes --requirement requirements.lock
+# It stays in this stage.
+COPY requirements-uv.txt ./
+RUN --mount=type=secret,id=ca pip install --only-binary :all: --require-hashes --target /uv -r requirements-uv.txt
 
-COPY setup.py pyproject.toml README.md LICENSE ./
+# The lock alone decides on the dependencies: new code does not install them anew.
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=secret,id=ca /uv/bin/uv export --quiet --frozen --no-default-groups --no-emit-project --output-file lock.txt \
+    && /uv/bin/uv pip install --system --only-binary :all: --require-hashes --requirement lock.txt
+
+COPY setup.py README.md LICENSE ./
 COPY source_calltouch_sms ./source_calltouch_sms
-RUN --mount=type=secret,id=ca pip install --no-deps .
+# Built by the lock's setuptools.
+RUN /uv/bin/uv pip install --system --offline --no-deps --no-build-isolation .
 
 FROM ${BASE_IMAGE}
 
+# setup.py's, as integration_tests/image/build.sh gives it.
+ARG VERSION
 LABEL io.airbyte.name="airbyte/source-calltouch-sms" \
-      io.airbyte.version="0.1.0" \
+      io.airbyte.version="${VERSION}" \
       org.opencontainers.image.title="source-calltouch-sms" \
       org.opencontainers.image.description="Airbyte source connector: the statistics of SMS sent through Calltouch" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.documentation="https://docs.airbyte.com/integrations/sources/calltouch-sms" \
       org.opencontainers.image.source="https://github.com/airbytehq/airbyte/tree/master/airbyte-integrations/connectors/source-calltouch-sms"

@@ -1,111 +1,113 @@
-# Every command sets up what it needs: git, make and Python 3.10 or later are enough.
+# Every command sets up what it needs: git, make and a Python from 3.8 are enough.
 
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-DEMO_VENV := .venv-demo
-DEMO_BIN := $(DEMO_VENV)/bin
-# What each environment is installed from, by hash: the image, `make test`'s, `make demo`'s.
-LOCKS := requirements.lock requirements-tests.lock requirements-demo.lock
-PIP_INSTALL := pip install --quiet --disable-pip-version-check
-DESTINATIONS_VENV := .venv-destinations
-DESTINATIONS_BIN := $(DESTINATIONS_VENV)/bin
+# The uv on the PATH, if it is new enough to read uv.lock; else one of our own.
+UV := $(shell printf 'uv 0.10.12\n%s\n' "$$(uv --version 2>/dev/null || echo none)" | sort -CV && command -v uv || echo .uv/bin/uv)
+BIN := .venv/bin
 CONFIG ?= secrets/config.json
-
-.PHONY: help demo sync test contract format bench lock audit licenses dist package-test debian-test image image-test destinations-test clean
-.DEFAULT_GOAL := help
-
-help:  ## Show the commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
-
-demo: $(DEMO_VENV)/.ready  ## Sync the sandbox's SMS into demo/calltouch_sms.duckdb, twice; SANDBOX="..." for options of the sandbox
-	@$(DEMO_BIN)/python -m demo $(SANDBOX)
-
-sync: $(DEMO_VENV)/.ready  ## Sync a real account: make sync CONFIG=secrets/config.json [DESTINATION=postgres]
-ifdef DESTINATION
-	@$(DEMO_BIN)/$(PIP_INSTALL) 'dlt[$(DESTINATION)]'
+unexport VIRTUAL_ENV
+# Where a proxy has certificates of its own: pip and uv each by the other's variable, too.
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
-	@$(DEMO_BIN)/python -m demo.sync --config $(CONFIG) $(if $(DESTINATION),--destination $(DESTINATION))
+ifdef SSL_CERT_FILE
+export PIP_CERT ?= $(SSL_CERT_FILE)
+endif
 
-test: $(VENV)/.ready  ## Lint, type-check and test
+# Each group of pyproject.toml's has an environment of its own, and `.venv` is for tests.
+ENVIRONMENTS := .venv .venv-demo .venv-destinations .venv-pyairbyte
+.PHONY: help demo sync test unit lint format contract destinations-test package-test debian-test \
+	image image-test bench lock sbom audit licenses dist clean $(ENVIRONMENTS)
+
+help:  ## Show these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 23
+
+demo: .venv-demo  ## Sync the sandbox's SMS, twice; SANDBOX="its options"
+	@.venv-demo/bin/python -m demo $(SANDBOX)
+
+sync: .venv-demo  ## Sync a real account, CONFIG=...; DESTINATION=postgres
+ifdef DESTINATION
+	@$(UV) pip install --quiet --python .venv-demo 'dlt[$(DESTINATION)]'
+endif
+	@.venv-demo/bin/python -m demo.sync --config $(CONFIG) $(if $(DESTINATION),--destination $(DESTINATION))
+
+test: lint  ## Lint, type-check and run all tests
+	$(BIN)/pytest
+
+unit: .venv  ## Run the unit tests alone
+	$(BIN)/pytest unit_tests
+
+lint: .venv  ## Lint, type-check, see that the lock is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/actionlint
 	$(BIN)/zizmor --quiet --offline --strict-collection .github
-	$(BIN)/pytest
+	$(UV) lock --quiet --check
 
-contract: $(VENV)/.ready  ## Ask a real account what the connector relies on: make contract CONFIG=secrets/config.json [ARGS="--markdown report.md"]
-	@CALLTOUCH_CONFIG=$(CONFIG) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -c /dev/null \
-		--rootdir . -p no:cacheprovider -W ignore -q integration_tests/contract $(ARGS)
-
-format: $(VENV)/.ready  ## Format, and mend what the linter can
+format: .venv  ## Format, and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.ready  ## Measure speed, API requests and memory beside other ways; writes docs/performance.md
-	$(BIN)/$(PIP_INSTALL) -e '.[bench]'
-	$(BIN)/python -m benchmarks
+contract: .venv  ## Ask a real account what the connector relies on
+	@CALLTOUCH_CONFIG=$(CONFIG) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -c /dev/null \
+		--rootdir . -p no:cacheprovider -W ignore -q integration_tests/contract $(ARGS)
 
-lock:  ## Bring the lock files up to date with setup.py; UPGRADE=--upgrade takes the newest releases
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/$(PIP_INSTALL) 'uv>=0.9,<1'
-	@for lock in $(LOCKS); do \
-		extra=$${lock#requirements}; extra=$${extra%.lock}; \
-		echo "$$lock"; \
-		$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-			--custom-compile-command 'make lock' $${extra:+--extra "$${extra#-}"} $(UPGRADE) \
-			--output-file "$$lock" setup.py || exit; \
-	done
+PYTEST_DESTINATIONS := python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
+	--timeout 300 --show-capture=no -rs integration_tests/destinations
+destinations-test: .venv-destinations .venv-pyairbyte  ## Sync into databases, and run the pages' SQL
+	.venv-destinations/bin/$(PYTEST_DESTINATIONS) --ignore-glob '*/test_pyairbyte.py'
+	.venv-pyairbyte/bin/$(PYTEST_DESTINATIONS)/test_pyairbyte.py
 
-audit:  ## Look up known vulnerabilities of what the image holds; needs the internet
-	$(PYTHON) -m venv $(VENV)-audit
-	$(VENV)-audit/bin/$(PIP_INSTALL) 'pip-audit>=2.7,<3'
-	$(VENV)-audit/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
-
-licenses:  ## List the licences of what the image holds
-	$(PYTHON) -m venv $(VENV)-licenses
-	$(VENV)-licenses/bin/$(PIP_INSTALL) --require-hashes -r requirements.lock
-	$(VENV)-licenses/bin/$(PIP_INSTALL) 'pip-licenses>=5,<6'
-	$(VENV)-licenses/bin/pip-licenses
-
-dist: $(VENV)/.ready  ## Build wheel and sdist
-	rm -rf dist
-	$(BIN)/pyproject-build
-
-package-test: $(VENV)/.ready  ## Build wheel and sdist, install each into an empty environment and run it
+package-test: .venv  ## Build wheel and sdist, install each by itself and run it
 	@$(BIN)/pytest integration_tests/package -n 0
 
-debian-test:  ## Run `make test` and `make demo` on a Debian 13, whose Python is 3.13; as root on Debian
-	@integration_tests/debian_13.sh
+debian-test:  ## Try these commands on bare Debians 13 and 14; as root
+	@integration_tests/debian.sh
 
-image:  ## Build the Docker image, with docker or, where no engine runs, buildah
+image:  ## Build the Docker image, with docker or buildah
 	@integration_tests/image/build.sh
 
-image-test: $(VENV)/.ready  ## Build the image and run its commands against the sandbox
+image-test: .venv  ## Build the image, run its commands on the sandbox
 	@integration_tests/image/build.sh --test
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
-destinations-test: $(DESTINATIONS_VENV)/.ready  ## Sync into DuckDB and PostgreSQL, compare with the account, and run the pages' SQL
-	$(DESTINATIONS_BIN)/python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
-		--timeout 300 --show-capture=no -rs integration_tests/destinations
+bench: .venv  ## Measure what is older than the connector, in 12 minutes
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page
+
+lock: .venv  ## Bring uv.lock up to date; UPGRADE=--upgrade
+	$(UV) lock $(UPGRADE)
+	echo 'uv>=0.13,<1' | $(UV) pip compile --quiet --generate-hashes --no-header --no-annotate \
+		$(UPGRADE) --output-file requirements-uv.txt -
+
+sbom: $(UV)  ## List the image's packages in CycloneDX
+	$(UV) export --quiet --frozen --no-default-groups --format cyclonedx1.5 --output-file sbom.cdx.json
+
+audit: $(UV)  ## Look up known vulnerabilities of the image's packages
+	$(UV) audit --preview-features audit-command --frozen --no-default-groups
+
+licenses: .venv  ## List the licences of the image's packages
+	@$(BIN)/pip-licenses --packages $$($(UV) export --quiet --frozen --no-default-groups \
+		--no-hashes --no-header --no-annotate --no-emit-project | sed 's/==.*//')
+
+dist: .venv  ## Build wheel and sdist
+	rm -rf dist
+	$(BIN)/pyproject-build --no-isolation
 
 clean:  ## Remove the environments and what tools have left
-	rm -rf $(VENV) $(VENV)-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
+	rm -rf .uv $(ENVIRONMENTS) build dist sbom.cdx.json *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
 
-$(VENV)/.ready: setup.py requirements-tests.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/$(PIP_INSTALL) --require-hashes -r requirements-tests.lock
-	$(BIN)/$(PIP_INSTALL) --no-deps -e .
-	@touch $@
+$(ENVIRONMENTS): $(UV)
+	@[ -d $@ ] || $(UV) venv -qq $@ || { \
+		echo "There is no Python 3.10 to 3.14, and uv could download none: install one of them." >&2; exit 1; }
+	@UV_PROJECT_ENVIRONMENT=$@ $(UV) sync --quiet --frozen --no-default-groups \
+		--group $(patsubst .venv-%,%,$(@:.venv=.venv-test))
 
-$(DEMO_VENV)/.ready: setup.py requirements-demo.lock
-	$(PYTHON) -m venv $(DEMO_VENV)
-	$(DEMO_BIN)/$(PIP_INSTALL) --require-hashes -r requirements-demo.lock
-	$(DEMO_BIN)/$(PIP_INSTALL) --no-deps -e .
-	@touch $@
-
-$(DESTINATIONS_VENV)/.ready: setup.py
-	$(PYTHON) -m venv $(DESTINATIONS_VENV)
-	$(DESTINATIONS_BIN)/$(PIP_INSTALL) -e '.[destinations]'
+.uv/bin/uv: requirements-uv.txt
+	@rm -rf .uv
+	@{ python3 -m venv .uv >/dev/null 2>&1 && \
+		.uv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--require-hashes --requirement $<; } || { rm -rf .uv; \
+		echo "uv could not be installed: that needs Python 3.8 or later with venv (on Debian: python3-venv)," \
+			"and the package registry." >&2; exit 1; }
 	@touch $@

@@ -1,1 +1,1 @@
-"""How fast the connector is beside other ways to read the same SMS: `python -m benchmarks`."""
+"""Measures what `docs/performance.md` says: a command a table, whose result is JSON."""

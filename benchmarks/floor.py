@@ -8,40 +8,31 @@ from typing import Any
 
 import requests
 from airbyte_cdk.entrypoint import launch
-from airbyte_cdk.sources.streams import Stream
 
 from benchmarks.tutorial import SmsMessages, SourceTutorial
 
 
 class ReadyRecords(SmsMessages):
-    """As many records as the range holds SMS, of the size of ours, from one call for them all."""
+    """As many records as the range holds SMS, of the size of ours, from one request."""
 
     name = "sms_messages"
 
     def parse_response(self, response: requests.Response, **_: Any) -> Iterable[Mapping[str, Any]]:
-        """Yield the first page's records again and again."""
         data = response.json()["data"]
+        more = {"siteId": self._config["site_id"], "smsKey": uuid.uuid4().hex}
         ready = [
-            {
-                **row,
-                "dateSent": f"{row['dateSent']}+03:00",
-                "siteId": self._config["site_id"],
-                "smsKey": uuid.uuid4().hex,
-            }
-            for row in data["smsDetails"]
+            {**row, "dateSent": f"{row['dateSent']}+03:00", **more} for row in data["smsDetails"]
         ]
         return itertools.islice(itertools.cycle(ready), data["totalCountSms"])
 
     def next_page_token(self, response: requests.Response) -> None:
-        """The one call was all."""
+        """The one request was all."""
 
 
 class SourceFloor(SourceTutorial):
     """The one stream."""
 
-    def streams(self, config: Mapping[str, Any]) -> list[Stream]:
-        """Return the stream."""
-        return [ReadyRecords(config)]
+    stream = ReadyRecords
 
 
 if __name__ == "__main__":

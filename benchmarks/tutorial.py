@@ -14,8 +14,6 @@ from airbyte_cdk.sources.streams import Stream
 from airbyte_cdk.sources.streams.http import HttpStream
 
 PAGE_SIZE = 10_000
-FIELDS = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
-SCHEMA = {"type": "object", "properties": {field: {"type": "string"} for field in FIELDS}}
 
 
 class SmsMessages(HttpStream):
@@ -23,23 +21,18 @@ class SmsMessages(HttpStream):
 
     primary_key = None
     http_method = "POST"
+    url_base = ""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
+        self.url_base = config["api_url"]
         self._config = config
         self._data: dict[str, Any] = {}
 
-    @property
-    def url_base(self) -> str:
-        """The method's address."""
-        return str(self._config["api_url"])
-
     def path(self, **_: Any) -> str:
-        """Nothing more."""
         return ""
 
     def request_headers(self, *_: Any, **__: Any) -> Mapping[str, Any]:
-        """Token and site."""
         config = self._config
         return {"Access-Token": config["access_token"], "SiteId": config["site_id"]}
 
@@ -49,7 +42,6 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
-        """The range, and the page from the second one on."""
         first, last = (date.fromisoformat(self._config[k]) for k in ("start_date", "end_date"))
         return {
             "dateFrom": f"{first:%d-%m-%Y} 00:00:00",
@@ -58,34 +50,30 @@ class SmsMessages(HttpStream):
         }
 
     def parse_response(self, response: requests.Response, **_: Any) -> Iterable[Mapping[str, Any]]:
-        """Yield the rows."""
         self._data = response.json()["data"]
         yield from self._data["smsDetails"]
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
-        """Return the next page's number, unless this was the last."""
         page, total = self._data["pageOfResult"], self._data["totalCountSms"]
         return {"pageOfResult": page + 1} if page * PAGE_SIZE < total else None
 
     def get_json_schema(self) -> Mapping[str, Any]:  # type: ignore[override] # there: lru_cache
-        """Return the API's fields."""
-        return SCHEMA
+        return {"type": "object"}
 
 
 class SourceTutorial(AbstractSource):
     """The one stream."""
 
+    stream = SmsMessages
+
     def spec(self, logger: logging.Logger) -> ConnectorSpecification:
-        """Take any settings."""
         return ConnectorSpecification(connectionSpecification={"type": "object"})
 
     def check_connection(self, *_: Any) -> tuple[bool, Any | None]:
-        """Never needed here."""
         return True, None
 
     def streams(self, config: Mapping[str, Any]) -> list[Stream]:
-        """Return the stream."""
-        return [SmsMessages(config)]
+        return [self.stream(config)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Statuses updated once in a while, `lookback_interval_hours`: as processes, and over days."""
 
 import copy
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -9,11 +10,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from airbyte_cdk.models import (
+    AirbyteStateMessage,
+    ConfiguredAirbyteCatalog,
+    ConfiguredAirbyteStream,
+    DestinationSyncMode,
+    SyncMode,
+)
+from airbyte_cdk.sources.streams import Stream
 
-from benchmarks import week
 from integration_tests.commands import identities, killed, run
 from sandbox.process import Sandbox, running
-from source_calltouch_sms import api
+from source_calltouch_sms import SourceCalltouchSms, api
+from source_calltouch_sms.config import Config
+from source_calltouch_sms.streams import SmsMessages
 
 State = list[dict[str, Any]]
 LATE = {
@@ -106,9 +116,47 @@ def test_a_killed_sync_reads_the_last_days_again(sandbox: Sandbox, tmp_path: Pat
     )
 
 
+class SourceAt(SourceCalltouchSms):
+    """The source at another time."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def streams(self, config: Mapping[str, Any]) -> list[Stream]:
+        return [SmsMessages(Config.parse(config, self.now), self.now)]
+
+
+def read_at(
+    now: datetime, config: dict[str, Any], state: list[AirbyteStateMessage]
+) -> tuple[list[dict[str, Any]], list[AirbyteStateMessage]]:
+    """Read at that time; return the records and the new state."""
+    source, logger = SourceAt(now), logging.getLogger("airbyte")
+    (stream,) = source.discover(logger, config).streams
+    configured = ConfiguredAirbyteStream(stream, SyncMode.incremental, DestinationSyncMode.append)
+    messages = list(source.read(logger, config, ConfiguredAirbyteCatalog([configured]), state))
+    states = [message.state for message in messages if message.state]
+    return [message.record.data for message in messages if message.record], states[-1:] or state
+
+
 def test_over_days_the_table_equals_the_account_at_the_price_of_new_sms() -> None:
-    # A sync each four hours, and a reading a day: as in `benchmarks.week`, but small.
-    days = list(week.run(500, week.DAY / 6, 24, [6, 6, 6], compare=True))
-    assert [day.points for day in days] == [12, 12, 12]
-    assert [(day.missing, day.stale) for day in days] == [(0, 0)] * 3
-    assert all(day.settled > 1_000 for day in days)
+    state: list[AirbyteStateMessage] = []
+    table: dict[str, Any] = {}
+    settled, step = Counter[Any](), timedelta(hours=4)
+    with running("--sms", "4000", "--days", "4", "--ahead", "4", "--rate", "0") as sandbox:
+        now, config = datetime.now(timezone.utc) - step, sandbox.config(lookback_interval_hours=24)
+        for number in range(19):
+            sandbox.forward_clock(step.total_seconds() if number else 0)
+            if number % 6 == 0 and number:  # statuses are read again now: here they are oldest
+                account, found = sandbox.sms(), identities(table.values())
+                synced = now.astimezone(ZoneInfo(sandbox.timezone)).replace(tzinfo=None)
+                until = synced - timedelta(minutes=2)
+                sent = [s for s in account if api.read_wire_time(s["dateSent"]) <= until]
+                assert not identities(sent) - found, "missing"
+                assert not found - identities(account), "not in the account, or twice"
+                assert not settled - statuses(table.values()), "older than a day"
+                settled = statuses(s for s in account if s["smsStatus"] not in {"waiting", "sent"})
+                assert settled.total() > 1_000
+            now += step
+            records, state = read_at(now, config, state)
+            table |= {record["smsKey"]: record for record in records}
+        assert sandbox.stats()["points"] == 2 * 19

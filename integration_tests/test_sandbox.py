@@ -3,6 +3,7 @@
 What the contract suite asks of every service is proved by test_contract.py, not here.
 """
 
+import contextlib
 import json
 import signal
 import socket
@@ -25,7 +26,7 @@ import requests
 
 from sandbox.account import Account, Clock, Making, Writer
 from sandbox.app import Calltouch, Options
-from sandbox.faults import Plan, read_plan
+from sandbox.faults import KINDS, Plan, read_plan
 from sandbox.process import Sandbox, running
 from sandbox.wire import Wire
 
@@ -63,13 +64,14 @@ def call(
     *,
     headers: dict[str, str] | None = None,
     timeout: float = 20,
+    stream: bool = False,
 ) -> requests.Response:
     """Call the method, for the whole account unless a body is given."""
     sent = body if isinstance(body, bytes) else json.dumps(body or everything()).encode()
     given = {"Access-Token": sandbox.token, "SiteId": sandbox.site_id, **(headers or {})}
     given = {"Content-Type": "application/json", **given}
     return requests.post(
-        sandbox.url, data=sent, headers=given, timeout=timeout, allow_redirects=False
+        sandbox.url, data=sent, headers=given, timeout=timeout, stream=stream, allow_redirects=False
     )
 
 
@@ -649,6 +651,50 @@ def test_damaged_begins_and_ends_like_a_page_and_is_no_json(faulty: Sandbox) -> 
         json.loads(damaged, strict=False)
 
 
+def test_each_kind_answers_or_ends_the_connection(small: Sandbox) -> None:
+    small.set_faults([{"kind": kind, "at": n + 1, "seconds": 0.1} for n, kind in enumerate(KINDS)])
+    for _ in KINDS:
+        with (
+            contextlib.suppress(requests.RequestException, ValueError),
+            call(small, timeout=0.5, stream=True) as response,
+        ):
+            next(response.iter_content(1), None)
+    assert small.stats()["faulted"] == len(KINDS)
+    small.set_faults([])
+    assert call(small).status_code == 200
+
+
+def test_a_charset_is_declared_and_kept_to(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "charset", "at": 1, "charset": "windows-1251"}])
+    response = call(faulty)
+    assert response.encoding == "windows-1251"
+    assert "Доставлено".encode("windows-1251") in response.content
+    rows = response.json()["data"]["smsDetails"]
+    assert Counter(map(str, rows)) == Counter(map(str, faulty.sms()))
+
+
+def test_words_and_status_are_as_a_rule_has_them(faulty: Sandbox) -> None:
+    faulty.set_faults([{"kind": "data-message", "status": 403, "words": "Нет", "at": 1}])
+    response = call(faulty)
+    assert (response.status_code, response.json()["data"]) == (403, {"message": "Нет"})
+
+
+def test_ranges_can_be_limited_by_length_and_by_age() -> None:
+    args = ("--sms", "100", "--rate", "0", "--max-days", "30", "--kept-days", "90")
+    with running(*args) as sandbox:
+        long = {"dateFrom": f"{day(-31)} 00:00:00", "dateTo": f"{day(-1)} 00:00:01"}
+        assert violations(sandbox, **long) == {("dateFrom", "Период не может быть больше 30 дней")}
+        assert call(sandbox, {**long, "dateTo": f"{day(-1)} 00:00:00"}).status_code == 200
+        old = {"dateFrom": f"{day(-91)} 00:00:00", "dateTo": f"{day(-91)} 00:00:01"}
+        assert violations(sandbox, **old) == {("dateFrom", "Данные хранятся 90 дней")}
+
+
+def test_a_cap_hides_what_lies_behind_it() -> None:
+    with running("--sms", "300", "--rate", "0", "--page-size", "100", "--cap", "100") as sandbox:
+        page = data(sandbox)
+        assert (page["totalCountSms"], len(page["smsDetails"])) == (100, 100)
+
+
 def test_drip_sends_one_byte_after_another_and_never_ends(faulty: Sandbox) -> None:
     faulty.set_faults([{"kind": "drip", "at": 1, "seconds": 0.1}])
     with requests.post(
@@ -762,7 +808,7 @@ def test_a_rule_can_go_by_the_time_since_the_plan_was_set() -> None:
     for seconds in (0, 1, 3, 61, 63, 89, 91, 9000):
         plan.begun = begun - seconds
         rule = plan.next()
-        met.append(rule and rule.kind)
+        met.append(rule and rule["kind"])
     assert met == [None, None, "503", "503", None, None, "429", "429"]
 
 

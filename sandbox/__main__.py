@@ -128,6 +128,12 @@ def _add_answers(group: Any) -> None:
     add("--points", type=_count, default=Options.points, help="points for the day; a call costs 2")
     add("--latency", type=float, default=Options.latency, help="seconds before each answer")
     add("--jitter", type=float, default=Options.jitter, help="share by which the latency varies")
+    about = "days of the longest range that is allowed; a longer one is a violation of dateFrom"
+    add("--max-days", type=_count, default=Options.max_days, metavar="DAYS", help=about)
+    about = "days for which SMS are kept; a range that begins earlier is a violation of dateFrom"
+    add("--kept-days", type=_count, default=Options.kept_days, metavar="DAYS", help=about)
+    about = "SMS of a range that are counted or found at most"
+    add("--cap", type=_count, default=Options.cap, metavar="SMS", help=about)
     about = "days of the longest range that is answered; a longer one gets 504"
     add("--longest-days", type=_count, default=Options.longest_days, help=about)
     about = "seconds before that 504"
@@ -167,6 +173,9 @@ def _add_readings(group: Any) -> None:
     answers = ("refused", "empty", "repeated")
     about = "the answer to a page after the last"
     add("--beyond-last", choices=answers, default=Options.beyond_last, help=about)
+    answers = ("404", "help", "redirect")
+    about = "what other addresses answer: an HTML page under 404 or 200, or a redirect"
+    add("--elsewhere", choices=answers, default=Options.elsewhere, help=about)
     add("--ignore-page", action="store_true", help="every page is the first")
 
 

@@ -12,7 +12,13 @@ from functools import lru_cache, partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
 
 from sandbox import faults
@@ -73,6 +79,9 @@ class Options:
     points: int | None = None  # for the day; None: no limit
     latency: float = 0.0  # seconds
     jitter: float = 0.0  # by what share of itself the latency varies
+    max_days: int | None = None  # a longer range is a violation; None: no range is
+    kept_days: int | None = None  # older days are a violation; None: no day is too old
+    cap: int | None = None  # no more SMS of a range are counted or found; None: all
     longest_days: int | None = None  # a longer range gets 504; None: no range is too long
     too_long_seconds: float = 0.0
     order: str = "mixed"
@@ -90,6 +99,7 @@ class Options:
     ends: str = "included"  # of ENDS
     beyond_last: str = "refused"  # refused, empty or repeated
     ignore_page: bool = False
+    elsewhere: str = "404"  # what other addresses answer: 404, help or redirect
 
 
 DATE_FORMATS = {
@@ -181,6 +191,8 @@ class Calltouch:
             options.refuse,
             {**STATUSES, **{reason: status for reason, status, _ in options.refusals}},
             {reason: form for reason, _, form in options.refusals if form},
+            options.max_days,
+            options.kept_days,
         )
         self.clock = Clock()
         self.account = Account(making, self.clock)
@@ -208,7 +220,7 @@ class Calltouch:
                 Route("/_sandbox/sms", self.add_sms, methods=["POST"]),
                 Route("/_sandbox/sms", self.delete_sms, methods=["DELETE"]),
             ],
-            exception_handlers={404: _not_found},
+            exception_handlers={404: self.elsewhere},
         )
 
     async def method(self, request: Request) -> Response:
@@ -222,7 +234,7 @@ class Calltouch:
         """Answer a call: with 429 over the rate limit, by a fault, or as documented."""
         if not self.limiter.lets_in(request.client.host if request.client else ""):
             self.stats.limited += 1
-            response = faults.status_page(429, faults.STATUSES["429"])
+            response = faults.status_page(429)
             if self.options.retry_after is not None:
                 response.headers["Retry-After"] = str(self.options.retry_after)
             return response
@@ -235,26 +247,25 @@ class Calltouch:
         if self.options.latency:
             await asyncio.sleep(self.latency())
         if rule is None:
-            return await self.answer(request, raw)
+            return await self.answer(request, raw, self.options.page_size)
         self.stats.faulted += 1
-        fault = faults.Fault(
+        call = faults.Call(
             rule,
             self.wire,
-            lambda twist: self.answer(request, raw, twist),
+            lambda size: self.answer(request, raw, size or self.options.page_size, counted=False),
             lambda rows: self.add_late_rows(raw, rows),
             lambda rows: self.delete_rows(raw, rows),
         )
-        return await fault.answer()
+        return await call.answer()
 
     def latency(self) -> float:
         """Return the seconds before the next answer."""
         return self.options.latency * (1 + self.options.jitter * random.uniform(-1, 1))
 
     async def answer(
-        self, request: Request, raw: bytes, twist: faults.Twist | None = None
+        self, request: Request, raw: bytes, size: int, *, counted: bool = True
     ) -> Response:
-        """Answer as documented or, for a fault, with its twist; the latter is not counted here."""
-        counted = twist is None
+        """Answer as documented, with pages of that size."""
         try:
             self.authorize(request)
             question = self.question(raw)
@@ -262,9 +273,9 @@ class Calltouch:
             if longest is not None and question.until - question.since > longest * DAY:
                 await asyncio.sleep(self.options.too_long_seconds)
                 self.stats.faulted += counted
-                return faults.status_page(504, faults.STATUSES["504"])
+                return faults.status_page(504)
             gzipped = counted and self.options.gzip and _takes_gzip(request)
-            body = self.page_body(question, twist or faults.Twist(), gzipped=gzipped)
+            body = self.page_body(question, size, gzipped=gzipped)
         except RefusedError as refused:
             self.stats.limited += counted and refused.reason == "points"
             self.stats.refused += counted and refused.reason != "points"
@@ -279,7 +290,7 @@ class Calltouch:
         status = self.reading.statuses[refused.reason]
         form = self.reading.forms.get(refused.reason)
         if form == "html":
-            return faults.status_page(status, "Calltouch")
+            return HTMLResponse(faults.page("Calltouch"), status)
         body = self.wire.encode(FORMS[form] if form else refused.body)
         return Response(body, status, media_type="application/json")
 
@@ -294,18 +305,18 @@ class Calltouch:
             # The documentation says that points are limited, not how the API answers without any.
             raise RefusedError("points", message(OUT_OF_POINTS))
 
-    def page_body(self, question: Question, twist: faults.Twist, *, gzipped: bool) -> bytes:
+    def page_body(self, question: Question, size: int, *, gzipped: bool) -> bytes:
         """Return the page that is asked for."""
         since, until = ENDS[self.options.ends](question.since, question.until)
         question = replace(question, since=since, until=self.account.shown(until))
         day_format = DATE_FORMATS[self.date_format()]
         if self.options.order == "ties":  # no page is the same twice
-            body, _ = self.written_page(question, twist, day_format)
+            body, _ = self.written_page(question, size, day_format)
             return gzip.compress(body, 1) if gzipped else body
-        key = (question, self.account.changes, twist, day_format, gzipped)
+        key = (question, self.account.changes, size, day_format, gzipped)
         page = self.cache.get(key, self.clock.now())
         if page is None:
-            page, valid_until = self.written_page(question, twist, day_format)
+            page, valid_until = self.written_page(question, size, day_format)
             page = gzip.compress(page, 1) if gzipped else page
             self.cache.put(key, page, valid_until)
         return page
@@ -316,11 +327,11 @@ class Calltouch:
             return list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
         return self.options.date_format
 
-    def written_page(
-        self, question: Question, twist: faults.Twist, day_format: str
-    ) -> tuple[bytes, float]:
+    def written_page(self, question: Question, size: int, day_format: str) -> tuple[bytes, float]:
         """Write a page; return it with the instant until which it holds."""
-        selection, size = self._current(question), twist.size or self.options.page_size
+        selection = self._current(question)
+        if self.options.cap is not None:
+            selection = Selection(selection.made[: self.options.cap], [])
         page, last = question.page, max(1, -(-selection.total // size))
         if self.options.ignore_page:
             page = 1
@@ -332,11 +343,9 @@ class Calltouch:
             return self.wire.encode({"meta": [], "data": []}), float("inf")
         start = (page - 1) * size
         rows = self.account.page(selection, self.options.order, start, start + size)
-        rows = rows[: max(0, len(rows) - twist.less)]
         written, valid_until = self.writer.rows(rows, ",", day_format)
-        total = max(0, selection.total + twist.off)
         body = (
-            f'{{"meta":[],"data":{{"totalCountSms":{self.total_text(total)},'
+            f'{{"meta":[],"data":{{"totalCountSms":{self.total_text(selection.total)},'
             f'"pageOfResult":{question.page},"smsDetails":[{written}]}}}}'
         )
         return body.encode(), valid_until
@@ -422,6 +431,14 @@ class Calltouch:
         }
         return HTMLResponse(home_page(facts, counts, json.dumps(self.config(url), indent=2)))
 
+    async def elsewhere(self, _request: Request, _error: Exception) -> Response:
+        """Answer at an address that is not the method's."""
+        if self.options.elsewhere == "redirect":
+            return RedirectResponse("https://calltouch.invalid/help", 302)
+        if self.options.elsewhere == "help":
+            return HTMLResponse(faults.page("Помощь Calltouch"))
+        return faults.status_page(404)
+
     async def get_stats(self, request: Request) -> Response:
         """Return the counts, the last bodies (parsed if they are JSON) and the last calls."""
         stats = asdict(self.stats)
@@ -504,7 +521,3 @@ def _read(body: str | bytes) -> object:
 
 def _wrong(text: str) -> Response:
     return JSONResponse({"error": text}, 400)
-
-
-async def _not_found(_request: Request, _error: Exception) -> Response:
-    return faults.status_page(404, "Not Found")

@@ -1,64 +1,53 @@
 """Faults: what can go wrong with an answer, on the calls that a plan names.
 
 A plan is a list of rules; the first that fits a call applies. Calls are counted from 1 since the
-plan was set, but only those that the rate limit let in. A rule says what happens by ``"kind"``, one
-of `KINDS`, each explained in its docstring, and to which calls by one of ``"at": n`` (the n-th),
-``"every": n`` (each n-th), ``"from": n`` (the n-th and all later ones) and ``"after": seconds``
-(those that come so long after the plan was set, with ``"for": seconds`` only for that long). With
-``"times": m`` it applies to m calls at most.
+plan was set, but only those that the rate limit let in. A rule says which calls it applies to by
+one of ``"at": n`` (the n-th), ``"every": n`` (each n-th), ``"from": n`` (the n-th and all later
+ones) and ``"after": seconds`` (those that come so long after the plan was set, with ``"for":
+seconds`` only for that long). With ``"times": m`` it applies to m calls at most.
+
+``"kind"`` says what happens: a key of `ANSWERS`, which come in place of the right answer, of
+`CHANGES` or `BODIES`, which change the right page or its bytes, or of `DEEDS`, which do all else.
+Any answer of `ANSWERS` can have another HTTP ``"status"`` and other ``"words"``.
 """
 
 import asyncio
+import codecs
+import gzip
+import json
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sandbox.rules import BROKEN_JSON, api_error, invalid_credentials, message
+from sandbox.rules import BROKEN_JSON, api_error, message, validation_error
 from sandbox.wire import Wire
-
-STATUSES = {
-    "429": "Too Many Requests",
-    "500": "Internal Server Error",
-    "502": "Bad Gateway",
-    "503": "Service Temporarily Unavailable",
-    "504": "Gateway Time-out",
-    "408": "Request Time-out",
-}
 
 
 @dataclass
 class Rule:
-    """One rule of a plan: what happens, and to which calls."""
+    """One rule of a plan, as it was given, and how many calls it was applied to."""
 
-    kind: str
-    at: int | None = None
-    every: int | None = None
-    start: int | None = None  # "from" in a plan
-    after: float | None = None  # seconds
-    lasting: float = float("inf")  # "for" in a plan
-    times: int | None = None
-    seconds: float | None = None
-    date: bool = False
-    location: str = "https://calltouch.invalid/"
-    rows: int = 3
-    status: int = 500
+    given: Mapping[str, Any]
     taken: int = 0
 
     def fits(self, call: int, seconds: float) -> bool:
         """Tell whether the rule applies to this call, which came so many seconds after the plan."""
-        if self.times is not None and self.taken >= self.times:
+        given = self.given
+        if self.taken >= given.get("times", float("inf")):
             return False
-        if self.after is not None:
-            return 0 <= seconds - self.after < self.lasting
-        if self.every is not None:
-            return call % self.every == 0
-        return call == self.at if self.start is None else call >= self.start
+        if "after" in given:
+            return 0 <= seconds - float(given["after"]) < float(given.get("for", "inf"))
+        if "every" in given:
+            return call % int(given["every"]) == 0
+        return call == int(given["at"]) if "at" in given else call >= int(given["from"])
 
 
 @dataclass
@@ -69,14 +58,14 @@ class Plan:
     calls: int = 0
     begun: float = field(default_factory=time.monotonic)
 
-    def next(self) -> Rule | None:
-        """Count a call and return the rule that applies to it."""
+    def next(self) -> Mapping[str, Any] | None:
+        """Count a call and return the rule that applies to it, as it was given."""
         self.calls += 1
         seconds = time.monotonic() - self.begun
         for rule in self.rules:
             if rule.fits(self.calls, seconds):
                 rule.taken += 1
-                return rule
+                return rule.given
         return None
 
 
@@ -86,264 +75,314 @@ def read_plan(plan: object) -> Plan:
     Raises:
         ValueError: it is not a plan; the message says why.
     """
-    if not isinstance(plan, list):
-        raise ValueError("a plan is a list of rules")  # noqa: TRY004 - JSON of a caller
-    return Plan([_read_rule(rule) for rule in plan])
+    if not isinstance(plan, list) or not all(isinstance(rule, dict) for rule in plan):
+        raise ValueError("a plan is a list of objects")
+    for rule in plan:
+        _check(rule)
+    return Plan([Rule(rule) for rule in plan])
 
 
-def _read_rule(given: object) -> Rule:
-    if not isinstance(given, dict):
-        raise ValueError("a rule is an object")  # noqa: TRY004 - JSON of a caller
-    if unknown := given.keys() - _FIELDS:
+def _check(rule: Mapping[str, Any]) -> None:
+    if unknown := rule.keys() - {"kind", *_WHOLE, *_SECONDS, *_OTHERS}:
         raise ValueError(f"unknown in a rule: {', '.join(sorted(unknown))}")
-    if given.get("kind") not in KINDS:
+    if rule.get("kind") not in KINDS:
         raise ValueError(f"kind is one of: {', '.join(KINDS)}")
-    if len(given.keys() & {"at", "every", "from", "after"}) != 1:
+    if len(rule.keys() & {"at", "every", "from", "after"}) != 1:
         raise ValueError("a rule has one of at, every, from and after")
-    if "for" in given and "after" not in given:
+    if "for" in rule and "after" not in rule:
         raise ValueError("for goes with after")
-    for name in ("at", "every", "from", "times", "rows", "status"):
-        value = given.get(name, 1)
-        if type(value) is not int or (value < 1 and (name, given["kind"]) != _SIGNED):
+    for name in _WHOLE & rule.keys():
+        signed = (name, rule["kind"]) == ("rows", "wrong-total")
+        if type(rule[name]) is not int or (rule[name] < 1 and not signed):
             raise ValueError(f"{name} is a whole number from 1")
-    for name in ("seconds", "after", "for"):
-        value = given.get(name, 0)
-        if type(value) not in {int, float} or value < 0:
+    for name in _SECONDS & rule.keys():
+        if type(rule[name]) not in {int, float} or rule[name] < 0:
             raise ValueError(f"{name} is a number from 0")
-    return Rule(**{_RENAMED.get(str(name), str(name)): value for name, value in given.items()})
 
 
 @dataclass(frozen=True)
-class Twist:
-    """What is wrong with an otherwise correct page."""
+class Call:
+    """A call that a rule applies to, and what the account can do about it."""
 
-    less: int = 0  # how many SMS are left out, with the total unchanged
-    off: int = 0  # by how much the reported total is too high
-    size: int | None = None  # SMS on a page
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One call that a rule applies to, and what the rule can do."""
-
-    rule: Rule
+    rule: Mapping[str, Any]
     wire: Wire
-    right: Callable[[Twist], Awaitable[Response]]  # the correct answer, but for the twist
+    right: Callable[[int | None], Awaitable[Response]]  # the right answer, with pages of that size
     add_rows: Callable[[int], None]
     delete_rows: Callable[[int], None]
 
     async def answer(self) -> Response:
         """Answer as the rule says."""
-        return await KINDS[self.rule.kind](self)
+        kind = self.rule["kind"]
+        if kind in DEEDS:
+            return await DEEDS[kind](self)
+        if kind in ANSWERS:
+            status, words, form = ANSWERS[kind]
+            body = form(self.rule.get("words", words))
+            return self.respond(body, self.rule.get("status", status))
+        right = await self.right(None)
+        if kind in BODIES:
+            return BODIES[kind](self, right)
+        content = json.loads(bytes(right.body), strict=False)
+        if right.status_code == 200 and isinstance(content["data"], dict):
+            CHANGES[kind](content["data"], self.rule.get("rows", 3))
+        return self.respond(content, right.status_code)
 
-    def json(self, body: object) -> Response:
-        """Answer with this body and 200."""
-        return Response(self.wire.encode(body), media_type="application/json")
-
-    async def status(self) -> Response:
-        """`429`, `500`, `502`, `503`, `504`, `408`: that HTTP status with a small HTML page."""
-        return status_page(int(self.rule.kind), STATUSES[self.rule.kind])
-
-    async def retry_after(self) -> Response:
-        """`429-retry-after`: after `seconds` (1), as an HTTP date with `"date": true`."""
-        seconds = 1 if self.rule.seconds is None else self.rule.seconds
-        response = status_page(429, STATUSES["429"])
-        response.headers["Retry-After"] = (
-            formatdate(time.time() + seconds, usegmt=True) if self.rule.date else f"{seconds:g}"
-        )
-        return response
-
-    async def reset(self) -> Response:
-        """`reset`: the connection is reset without an answer."""
-        return Reset(status_code=0)
-
-    async def cut(self) -> Response:
-        """`cut`: the connection ends after half of the body that Content-Length announces."""
-        right = await self.right(Twist())
-        return Cut(right.body, right.status_code, media_type="application/json")
-
-    async def half_json(self) -> Response:
-        """`half-json`: half of the correct body, complete by its Content-Length."""
-        right = await self.right(Twist())
-        half = bytes(right.body)[: len(right.body) // 2]
-        return Response(half, right.status_code, media_type="application/json")
-
-    async def damaged(self) -> Response:
-        """`damaged`: the correct body, broken as JSON by a few bytes in its middle."""
-        right = await self.right(Twist())
-        body, middle = bytes(right.body), len(right.body) // 2
-        damaged = body[:middle] + b'",,"' + body[middle + 4 :]
-        return Response(damaged, right.status_code, media_type="application/json")
-
-    async def drip(self) -> Response:
-        """`drip`: 200, then a space every `seconds` (1), forever."""
-        seconds = 1 if self.rule.seconds is None else self.rule.seconds
-
-        async def blanks() -> AsyncIterator[bytes]:
-            while True:
-                yield b" "
-                await asyncio.sleep(seconds)
-
-        return StreamingResponse(blanks(), media_type="application/json")
-
-    async def firewall(self) -> Response:
-        """`firewall`: 403 with an HTML page."""
-        return status_page(403, "Forbidden")
-
-    async def page_under_status(self) -> Response:
-        """`page-under-status`: the correct answer with the HTTP status `status` (500)."""
-        right = await self.right(Twist())
-        right.status_code = self.rule.status
-        return right
-
-    async def html(self) -> Response:
-        """`html`: 200 with an HTML page."""
-        return HTMLResponse("<!DOCTYPE html>\n<title>Calltouch</title>\n<p>Ведутся работы.</p>\n")
-
-    async def empty(self) -> Response:
-        """`empty`: 200 without a body."""
-        return Response(b"", media_type="application/json")
-
-    async def api_error(self) -> Response:
-        """`api-error`: 200 with the documented apiError body, errorCode 500."""
-        return self.json(api_error(500, "Внутренняя ошибка сервера"))
-
-    async def syntax_error(self) -> Response:
-        """`syntax-error`: 200 with the documented body for broken JSON, errorCode 1."""
-        return self.json(api_error(1, BROKEN_JSON))
-
-    async def token_revoked(self) -> Response:
-        """`token-revoked`: 200 with the documented body for a wrong token."""
-        return self.json(invalid_credentials())
-
-    async def unknown_json(self) -> Response:
-        """`unknown-json`: 200 with JSON that matches no documented answer."""
-        return self.json({"result": "ok", "items": [1, 2]})
-
-    async def other_words(self) -> Response:
-        """`other-words`: 200 with a message of the documented form, but not a documented text."""
-        return self.json(message("Отчет формируется, повторите запрос позже"))
-
-    async def short_page(self) -> Response:
-        """`short-page`: the correct page less `rows` SMS (3; 10000 empties it), total unchanged."""
-        return await self.right(Twist(less=self.rule.rows))
-
-    async def wrong_total(self) -> Response:
-        """`wrong-total`: the correct page, its total too high by `rows` (3); may be negative."""
-        return await self.right(Twist(off=self.rule.rows))
-
-    async def page_size(self) -> Response:
-        """`page-size`: the correct answer of a service whose pages hold `rows` SMS."""
-        return await self.right(Twist(size=self.rule.rows))
-
-    async def gone_rows(self) -> Response:
-        """`gone-rows`: `rows` (3) requested SMS are deleted, then the correct answer."""
-        self.delete_rows(self.rule.rows)
-        return await self.right(Twist())
-
-    async def late_rows(self) -> Response:
-        """`late-rows`: `rows` (3) SMS appear in the requested range, then the correct answer."""
-        self.add_rows(self.rule.rows)
-        return await self.right(Twist())
-
-    async def slow(self) -> Response:
-        """`slow`: the correct answer after `seconds` (3)."""
-        await asyncio.sleep(3 if self.rule.seconds is None else self.rule.seconds)
-        return await self.right(Twist())
-
-    async def silent(self) -> Response:
-        """`silent`: no answer until the client disconnects."""
-        return Hanging(status_code=0)
-
-    async def redirect(self) -> Response:
-        """`redirect`: 302 to `location`."""
-        return RedirectResponse(self.rule.location, 302)
+    def respond(self, body: object, status: int) -> Response:
+        """Answer with a body: text is HTML, bytes and all else are JSON."""
+        if isinstance(body, str):
+            return HTMLResponse(body, status)
+        content = body if isinstance(body, bytes) else self.wire.encode(body)
+        return Response(content, status, media_type="application/json")
 
 
-KINDS: dict[str, Callable[[Fault], Awaitable[Response]]] = {
-    **dict.fromkeys(STATUSES, Fault.status),
-    "429-retry-after": Fault.retry_after,
-    "reset": Fault.reset,
-    "cut": Fault.cut,
-    "half-json": Fault.half_json,
-    "damaged": Fault.damaged,
-    "drip": Fault.drip,
-    "firewall": Fault.firewall,
-    "page-under-status": Fault.page_under_status,
-    "html": Fault.html,
-    "empty": Fault.empty,
-    "api-error": Fault.api_error,
-    "syntax-error": Fault.syntax_error,
-    "token-revoked": Fault.token_revoked,
-    "unknown-json": Fault.unknown_json,
-    "other-words": Fault.other_words,
-    "short-page": Fault.short_page,
-    "wrong-total": Fault.wrong_total,
-    "page-size": Fault.page_size,
-    "late-rows": Fault.late_rows,
-    "gone-rows": Fault.gone_rows,
-    "slow": Fault.slow,
-    "silent": Fault.silent,
-    "redirect": Fault.redirect,
-}
-_RENAMED = {"from": "start", "for": "lasting"}  # Python's own words
-_FIELDS = {
-    *("kind", "at", "every", "from", "after", "for", "times"),
-    *("seconds", "date", "location", "rows", "status"),
-}
-_SIGNED = ("rows", "wrong-total")
-
-
-def status_page(status: int, phrase: str) -> Response:
+def page(title: str) -> str:
     """Return the small HTML page with which a web server in front of the method answers."""
-    title = f"{status} {phrase}"
-    page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
-    return HTMLResponse(page, status_code=status)
+    return f"<!DOCTYPE html>\n<title>{title}</title>\n<h1>{title}</h1>\n"
 
 
-class Hanging(Response):
-    """No answer: waits until the client disconnects, and closes the connection at shutdown."""
+def status_page(status: int) -> Response:
+    """Answer with that page."""
+    return HTMLResponse(page(f"{status} {HTTPStatus(status).phrase}"), status)
+
+
+# Answers that come in place of the right one: HTTP status, words, and the body made of them.
+ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
+    **{
+        str(status): (status, f"{status} {HTTPStatus(status).phrase}", page)
+        for status in (404, 408, 429, 500, 502, 503, 504)
+    },
+    "firewall": (403, "403 Forbidden", page),
+    "html": (200, "Помощь Calltouch", page),
+    "empty": (200, "", str.encode),
+    # Words at each level at which they were met.
+    "message": (404, "Проект не найден", lambda words: {"message": words}),
+    "error-message": (400, "Проект не найден", lambda words: {"errorMessage": words}),
+    "data-message": (400, "Проект не найден", message),
+    "data-error-message": (
+        400,
+        "Проект не найден",
+        lambda words: {"data": {"errorMessage": words}},
+    ),
+    "violation": (
+        422,
+        "Период не может быть больше 90 дней",
+        lambda words: validation_error([("dateFrom", words)]),
+    ),
+    "other-words": (200, "Отчет формируется, повторите запрос позже", message),
+    "token-revoked": (200, "Invalid credentials.", lambda words: {"message": words}),
+    "token-refused": (403, "Invalid credentials", lambda words: {"message": words}),
+    "api-error": (200, "Внутренняя ошибка сервера", lambda words: api_error(500, words)),
+    "syntax-error": (200, BROKEN_JSON, lambda words: api_error(1, words)),
+    "permanent": (400, "Нет активного виджета", lambda words: api_error(10003, words)),
+    # JSON that is no page.
+    "unknown-json": (200, "ok", lambda words: {"result": words, "items": [1, 2]}),
+    "null-data": (200, "", lambda _: {"meta": [], "data": None}),
+    "empty-data": (200, "", lambda _: {"meta": [], "data": {}}),
+    "nested": (200, "", lambda _: b'{"data":' + b"[" * 500_000),
+    "huge-integer": (
+        200,
+        "9" * 5000,
+        lambda words: f'{{"data":{{"totalCountSms":{words}}}}}'.encode(),
+    ),
+}
+
+
+def _short(data: dict[str, Any], rows: int) -> None:
+    data["smsDetails"] = data["smsDetails"][: max(0, len(data["smsDetails"]) - rows)]
+
+
+def _miscounted(data: dict[str, Any], rows: int) -> None:
+    total = data["totalCountSms"]
+    data["totalCountSms"] = type(total)(max(0, int(total) + rows))
+
+
+# What is wrong with the data of an otherwise right page; the number is the rule's ``"rows"`` (3).
+CHANGES: dict[str, Callable[[dict[str, Any], int], None]] = {
+    "short-page": _short,  # it lacks so many SMS, its total counts them; 10000 empty it
+    "wrong-total": _miscounted,  # its total is too high by so much, which may be negative
+    "null-total": lambda data, _: data.update(totalCountSms=None),
+    "rows-as-object": lambda data, _: data.update(
+        smsDetails={str(place): row for place, row in enumerate(data["smsDetails"])}
+    ),
+}
+
+
+def _half(call: Call, right: Response) -> Response:
+    return call.respond(bytes(right.body)[: len(right.body) // 2], right.status_code)
+
+
+def _damaged(call: Call, right: Response) -> Response:
+    body, middle = bytes(right.body), len(right.body) // 2
+    return call.respond(body[:middle] + b'",,"' + body[middle + 4 :], right.status_code)
+
+
+def _cut(call: Call, right: Response) -> Response:
+    half = bytes(right.body)[: len(right.body) // 2]
+    return Raw(_head(f"Content-Length: {len(right.body)}") + half, "close", right.status_code)
+
+
+def _in_charset(call: Call, right: Response) -> Response:
+    charset = call.rule.get("charset", "windows-1251")
+    text = json.dumps(json.loads(bytes(right.body), strict=False), ensure_ascii=False)
+    declared = f"application/json; charset={charset}"
+    return Response(text.encode(charset, "json-escape"), right.status_code, media_type=declared)
+
+
+def _with_cookie(call: Call, right: Response) -> Response:
+    right.set_cookie("session", "of-the-sandbox")
+    return right
+
+
+def _under_status(call: Call, right: Response) -> Response:
+    right.status_code = call.rule.get("status", 500)
+    return right
+
+
+# What happens to a right answer on its way.
+BODIES: dict[str, Callable[[Call, Response], Response]] = {
+    "half-json": _half,  # half of the body, complete by its Content-Length
+    "damaged": _damaged,  # broken as JSON by a few bytes in its middle
+    "cut": _cut,  # the connection ends after half of the body that Content-Length announces
+    "charset": _in_charset,  # as the rule's ``"charset"`` (windows-1251) has it, and declared
+    "cookie": _with_cookie,
+    "page-under-status": _under_status,  # HTTP status ``"status"`` (500)
+}
+
+
+async def _retry_after(call: Call) -> Response:
+    """`429-retry-after`, `503-retry-after`: after `seconds` (1), as a date with `"date": true`."""
+    seconds = call.rule.get("seconds", 1)
+    response = status_page(int(call.rule["kind"][:3]))
+    response.headers["Retry-After"] = (
+        formatdate(time.time() + seconds, usegmt=True) if call.rule.get("date") else f"{seconds:g}"
+    )
+    return response
+
+
+async def _page_size(call: Call) -> Response:
+    """`page-size`: the right answer of a service whose pages hold `rows` SMS."""
+    return await call.right(call.rule.get("rows", 3))
+
+
+async def _gone_rows(call: Call) -> Response:
+    """`gone-rows`: `rows` (3) requested SMS are deleted, then the right answer."""
+    call.delete_rows(call.rule.get("rows", 3))
+    return await call.right(None)
+
+
+async def _late_rows(call: Call) -> Response:
+    """`late-rows`: `rows` (3) SMS appear in the requested range, then the right answer."""
+    call.add_rows(call.rule.get("rows", 3))
+    return await call.right(None)
+
+
+async def _slow(call: Call) -> Response:
+    """`slow`: the right answer after `seconds` (3)."""
+    await asyncio.sleep(call.rule.get("seconds", 3))
+    return await call.right(None)
+
+
+async def _redirect(call: Call) -> Response:
+    """`redirect`: 302 to `location`."""
+    return RedirectResponse(call.rule.get("location", "https://calltouch.invalid/"), 302)
+
+
+async def _drip(call: Call) -> Response:
+    """`drip`: 200, then a space every `seconds` (1), for ever."""
+    return _blanks(1, call.rule.get("seconds", 1))
+
+
+async def _endless(call: Call) -> Response:
+    """`endless`: 200, then spaces in chunks, as fast as they are taken, for ever."""
+    return _blanks(65_536, 0)
+
+
+def _blanks(size: int, seconds: float) -> Response:
+    async def blanks() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * size
+            await asyncio.sleep(seconds)
+
+    return StreamingResponse(blanks(), media_type="application/json")
+
+
+async def _bomb(call: Call) -> Response:
+    """`bomb`: 4 GB of spaces, compressed to 4 MB."""
+    part = gzip.compress(b" " * 2**26)
+    headers = {"Content-Encoding": "gzip"}
+    return Response(part * 64, headers=headers, media_type="application/json")
+
+
+async def _silent(call: Call) -> Response:
+    """`silent`: no answer until the client disconnects."""
+    return Raw(b"", "silence")
+
+
+async def _reset(call: Call) -> Response:
+    """`reset`: the connection is reset without an answer."""
+    return Raw(b"", "reset")
+
+
+async def _negative_chunk(call: Call) -> Response:
+    """`negative-chunk`: a chunk whose size is below zero."""
+    return Raw(_head("Transfer-Encoding: chunked") + b"-5\r\n{}\r\n0\r\n\r\n", "close", 200)
+
+
+DEEDS: dict[str, Callable[[Call], Awaitable[Response]]] = {
+    "429-retry-after": _retry_after,
+    "503-retry-after": _retry_after,
+    "page-size": _page_size,
+    "gone-rows": _gone_rows,
+    "late-rows": _late_rows,
+    "slow": _slow,
+    "redirect": _redirect,
+    "drip": _drip,
+    "endless": _endless,
+    "bomb": _bomb,
+    "silent": _silent,
+    "reset": _reset,
+    "negative-chunk": _negative_chunk,
+}
+KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS]
+_WHOLE = {"at", "every", "from", "times", "rows", "status"}
+_SECONDS = {"after", "for", "seconds"}
+_OTHERS = {"date", "location", "words", "charset"}
+
+
+class Raw(Response):
+    """Bytes below HTTP, after which the connection is closed, reset or left in silence."""
+
+    def __init__(self, sent: bytes, end: str, status_code: int = 0) -> None:
+        super().__init__(status_code=status_code)
+        self.sent = sent
+        self.end = end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as an ASGI application."""
+        transport = scope["extensions"]["transport"]
+        if self.end == "reset":
+            # With a linger time of zero a socket closes by RST, not by FIN.
+            linger = struct.pack("ii", 1, 0)
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            transport.abort()
+        elif self.end == "close":
+            transport.write(self.sent)
+            transport.close()
         try:
-            await _left(receive)
+            while (await receive())["type"] != "http.disconnect":
+                pass
         finally:
-            _transport(scope).abort()
+            transport.abort()
 
 
-class Reset(Response):
-    """A connection that is reset."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as an ASGI application."""
-        transport = _transport(scope)
-        # With a linger time of zero a socket closes by RST, not by FIN.
-        linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
-        await _left(receive)
+def _head(header: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode()
 
 
-class Cut(Response):
-    """Half of the body, then the connection is closed normally."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as an ASGI application."""
-        headers = self.raw_headers
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        half = bytes(self.body)[: len(self.body) // 2]
-        await send({"type": "http.response.body", "body": half, "more_body": True})
-        _transport(scope).close()
-        await _left(receive)
+def _json_escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
-def _transport(scope: Scope) -> asyncio.Transport:
-    transport = scope["extensions"]["transport"]
-    assert isinstance(transport, asyncio.Transport)
-    return transport
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+codecs.register_error("json-escape", _json_escape)

@@ -7,7 +7,7 @@ it gives is 429; the others here are the usual ones. A `Reading` says what diffe
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -36,6 +36,8 @@ NO_DATE = "Значение даты и времени недопустимо."
 NO_NUMBER = "Значение не является номером телефона с кодом города или оператора."
 NOT_ABOVE_1 = "Значение должно быть больше 1."
 ABOVE_LAST_PAGE = "Значение должно быть меньше или равно {last}."
+TOO_LONG = "Период не может быть больше {days} дней"
+TOO_OLD = "Данные хранятся {days} дней"
 # The page does not document how a used-up day answers.
 OUT_OF_POINTS = "Превышен суточный лимит API-баллов"
 
@@ -110,6 +112,8 @@ class Reading:
     refuse: Sequence[str] = ()  # of REFUSALS
     statuses: Mapping[str, int] = field(default_factory=lambda: STATUSES)
     forms: Mapping[str, str] = field(default_factory=dict)  # a key of FORMS, or html, by reason
+    max_days: int | None = None  # of a range
+    kept_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ def read_question(raw: bytes, today: int, reading: Reading) -> Question:
     reversed_range = since is not None and until is not None and since > until
     if reversed_range and "reversed" not in reading.allow:
         violations += [("dateFrom", AFTER_DATE_TO), ("dateTo", BEFORE_DATE_FROM)]
+    violations += _out_of_reach(since, until, today, reading)
     numbers, page = None, 1
     if "phoneNumbers" in body:
         numbers = _numbers(body["phoneNumbers"], violations, reading)
@@ -187,6 +192,17 @@ def _date(name: str, value: object, last: int, violations: Violations) -> int | 
     elif wall // DAY > last:
         violations.append((name, IN_FUTURE))
     return wall
+
+
+def _out_of_reach(
+    since: int | None, until: int | None, today: int, reading: Reading
+) -> Iterator[tuple[str, str]]:
+    if since is None or until is None:
+        return
+    if reading.max_days is not None and until - since > reading.max_days * DAY:
+        yield "dateFrom", TOO_LONG.format(days=reading.max_days)
+    if reading.kept_days is not None and since // DAY < today - reading.kept_days:
+        yield "dateFrom", TOO_OLD.format(days=reading.kept_days)
 
 
 def _numbers(value: object, violations: Violations, reading: Reading) -> frozenset[str]:

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from source_calltouch_sms import api
 from source_calltouch_sms.config import SPEC
@@ -36,17 +32,10 @@ def found(pattern: str, name: str) -> str:
 
 METADATA: dict[str, Any] = yaml.safe_load(text("metadata.yaml"))
 DATA: dict[str, Any] = METADATA["data"]
-VERSION: str = DATA["dockerImageTag"]
-PACKAGE = metadata(DATA["remoteRegistries"]["pypi"]["packageName"])
+PACKAGE = metadata("airbyte-source-calltouch-sms")
 PYTHONS: list[str] = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["strategy"][
     "matrix"
 ]["python"]
-LOCKS = {
-    "requirements.lock": "",
-    "requirements-tests.lock": "tests",
-    "requirements-demo.lock": "demo",
-}
-"""The extra of the package that each lock is for."""
 
 
 @pytest.mark.skipif(
@@ -61,54 +50,24 @@ def test_metadata_fits_airbytes_model() -> None:
     ConnectorMetadataDefinitionV0.model_validate(METADATA)
 
 
-def requirements(lines: list[str], environment: dict[str, str]) -> Iterator[Requirement]:
-    """Yield the requirements that hold in an environment."""
-    for line in lines:
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate(environment):
-            yield requirement
-
-
-@pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("lock", LOCKS)
-def test_the_lock_satisfies_setup_py(lock: str, python: str) -> None:
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "extra": LOCKS[lock],
-    }
-    lines = re.findall(r"^(\w.*?)(?: \\)?$", text(lock), re.MULTILINE)
-    locked = {
-        canonicalize_name(pinned.name): Version(str(pinned.specifier).removeprefix("=="))
-        for pinned in requirements(lines, environment)
-    }
-    for needed in requirements(PACKAGE.get_all("Requires-Dist", []), environment):
-        version = locked.get(canonicalize_name(needed.name))
-        assert version, f"{lock} lacks {needed.name}: run `make lock`"
-        assert version in needed.specifier, f"{lock} has {needed.name} {version}: run `make lock`"
-
-
-def test_the_package_takes_the_pythons_that_are_tested() -> None:
+def test_the_pythons_are_the_cdks_and_the_same_everywhere() -> None:
     taken = SpecifierSet(PACKAGE["Requires-Python"])
     assert list(taken.filter(f"3.{minor}" for minor in range(50))) == PYTHONS
+    assert taken == SpecifierSet(metadata("airbyte-cdk")["Requires-Python"])
+    language = "Programming Language :: Python :: "
+    classifiers = PACKAGE.get_all("Classifier", [])
+    assert [c.removeprefix(language) for c in classifiers if language in c] == PYTHONS
+    for name in ("Makefile", "README.md", "CONTRIBUTING.md", "docs/contract.md"):
+        assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in " ".join(text(name).split()), name
 
 
-@pytest.mark.parametrize(
-    ("name", "pattern"),
-    [
-        ("setup.py", r'^    version="(.+)",$'),
-        ("Dockerfile", r'io\.airbyte\.version="(.+?)"'),
-        ("Dockerfile", r'org\.opencontainers\.image\.version="(.+?)"'),
-        ("CHANGELOG.md", r"^## (\d\S*) - "),
-        ("docs/calltouch-sms.md", r"^\| (\d\S*) +\| \d{4}-"),
-    ],
-)
-def test_there_is_one_version(name: str, pattern: str) -> None:
-    assert found(pattern, name) == VERSION
+def test_the_registry_has_the_packages_name_and_version() -> None:
+    assert DATA["remoteRegistries"]["pypi"]["packageName"] == PACKAGE["Name"]
+    assert DATA["dockerImageTag"] == PACKAGE["Version"]
 
 
 def test_both_changelogs_date_the_version_alike() -> None:
-    version = re.escape(VERSION)
+    version = re.escape(PACKAGE["Version"])
     dated = found(rf"^## {version} - (\S+)$", "CHANGELOG.md")
     assert found(rf"^\| {version} +\| (\S+) +\|", "docs/calltouch-sms.md") == dated
 

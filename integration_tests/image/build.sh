@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+version=$(sed -n 's/^    version="\(.*\)",$/\1/p' setup.py)
 engine=$(integration_tests/image/engine.sh)
 if [ "${1:-}" = --test ]; then
     name=localhost/source-calltouch-sms:test
@@ -12,10 +13,10 @@ if [ "${1:-}" = --test ]; then
         BASE_IMAGE=${BASE_IMAGE:-$(integration_tests/image/stand_in_base.sh)}
     fi
 else
-    name=airbyte/source-calltouch-sms:$(sed -n 's/^ *dockerImageTag: *//p' metadata.yaml)
+    name=airbyte/source-calltouch-sms:$version
 fi
 
-arguments=()
+arguments=(--build-arg "VERSION=$version")
 if [ -n "${PLATFORMS:-}" ]; then
     arguments+=(--platform "$PLATFORMS")
 fi
@@ -24,7 +25,8 @@ if [ -n "${BASE_IMAGE:-}" ]; then
 fi
 certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
 if [ -n "$certificates" ]; then
-    arguments+=(--secret "id=ca,src=$certificates" --build-arg PIP_CERT=/run/secrets/ca)
+    arguments+=(--secret "id=ca,src=$certificates")
+    arguments+=(--build-arg PIP_CERT=/run/secrets/ca --build-arg SSL_CERT_FILE=/run/secrets/ca)
 fi
 
 if [ "$engine" = docker ]; then

@@ -16,7 +16,7 @@ container=$($engine from scratch)
 trap '$engine rm "$container" >/dev/null' EXIT
 root=$($engine mount "$container")
 {
-    ./debian.sh "$root" adduser ca-certificates python3 python3-pip-whl python-is-python3
+    ./debian.sh trixie "$root" adduser ca-certificates python3 python3-pip-whl python-is-python3
     # Debian keeps pip to virtual environments; in Airbyte's base it is in /usr/local.
     rm "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
     chroot "$root" sh -c 'pip=$(echo /usr/share/python-wheels/pip-*.whl) &&
