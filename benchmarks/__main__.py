@@ -36,10 +36,11 @@ def measured(table: str, size: float) -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     cpu = re.search(r"model name\s*: (.*)", cpuinfo.read_text() if cpuinfo.exists() else "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
+    connector = connector_version()
     about = {
         "measured": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        "commit": git("describe", "--always", "--dirty"),
-        "connector": connector_version(),
+        "commit": git("rev-parse", "--short", "HEAD") + ("" if connector else " with changes"),
+        "connector": connector,
         "machine": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, "
         f"{memory:.0f} GB; Python {platform.python_version()}, "
         f"airbyte-cdk {version('airbyte-cdk')}",
