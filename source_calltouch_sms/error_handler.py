@@ -87,7 +87,7 @@ class CalltouchErrorHandler(ErrorHandler):
         if is_long and (is_over or attempt.tries >= TRIES_AT_LENGTH):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
         elif is_over:
-            times = "once" if attempt.tries == 1 else f"{attempt.tries} times"
+            times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"
             tried = (
                 f" Tried {times} within {attempt.seconds:.0f} s." if failure.retry_seconds else ""
             )

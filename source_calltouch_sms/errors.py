@@ -2,6 +2,7 @@
 
     AirbyteTracedException      ends a check or a sync: a sentence for the person who set it up
     ├── config_error            that person can fix it: a setting, or a right in Calltouch
+    │   └── RefusedError        Calltouch refused a field of the request
     ├── transient_error         time fixes it
     └── system_error            the connector's developers can: a bug, or an API that changed
         └── RefusedPageError    Calltouch refused the page: the reader takes it for gone
@@ -35,6 +36,13 @@ transient_error = partial(_error, FailureType.transient_error)
 """Makes an error that passes."""
 system_error = partial(_error, FailureType.system_error)
 """Makes an error of the connector itself."""
+
+
+class RefusedError(AirbyteTracedException):
+    """Calltouch refused a field of the request: its numbers, or its dates."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, message, FailureType.config_error)
 
 
 class RefusedPageError(AirbyteTracedException):

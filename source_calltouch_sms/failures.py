@@ -20,6 +20,7 @@ from source_calltouch_sms.errors import (
     REPORT,
     AnswerTooLargeError,
     DrippingAnswerError,
+    RefusedError,
     RefusedPageError,
     config_error,
     system_error,
@@ -137,7 +138,8 @@ def _known_words(
                 advice = "Check the setting Phone numbers (phone_numbers)."
             elif "date" in str(body):
                 advice = CLOCKS if reaches_today else DATES
-            failure = _final(f"Calltouch refused the request{said}", advice)
+            reason = f"Calltouch refused the request{said}"
+            failure = Failure(reason, advice, RefusedError, retry_seconds=0)
     return failure
 
 

@@ -24,14 +24,13 @@ from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
 from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
 from source_calltouch_sms import api
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import Plan
 from source_calltouch_sms.error_handler import CalltouchErrorHandler
-from source_calltouch_sms.errors import RefusedPageError, transient_error
+from source_calltouch_sms.errors import RefusedError, RefusedPageError, transient_error
 from source_calltouch_sms.lookahead import Ask, Fetch, Lookahead
 from source_calltouch_sms.pace import Pace
 from source_calltouch_sms.records import RecordMaker
@@ -201,7 +200,7 @@ class Retriever:
             try:
                 response = yield from self.take(ask)
                 page = api.read_page(response.content, response.headers.get("Content-Type", ""))
-            except (AirbyteTracedException, api.ErrorBody):
+            except (RefusedError, RequestWindowSplitRequiredException, api.ErrorBody):
                 return
             if len(page.rows) == page.total:
                 del numbers[:at_once]

@@ -258,6 +258,72 @@ def test_each_documented_error_is_told_from_a_page(
     assert str(raised.value) == words
 
 
+def refusal(*faults: tuple[str | None, str]) -> dict[str, Any]:
+    violations = [{"fieldPath": field, "message": message} for field, message in faults]
+    return {"data": {"validationErrorData": {"violations": violations}}}
+
+
+def indexed(refused: dict[str, Any]) -> dict[str, Any]:
+    data = refused["data"]["validationErrorData"]
+    violations = {str(n): violation for n, violation in enumerate(data["violations"], 1)}
+    return {"data": {"validationErrorData": {"violations": violations}}}
+
+
+TOO_LONG = "Период не может быть больше 90 дней"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "words"),
+    [
+        ({"message": "invalid CREDENTIALS"}, api.InvalidCredentials, "invalid CREDENTIALS"),
+        ({"data": {"message": "Invalid credentials"}}, api.InvalidCredentials, "Invalid cred"),
+        ({"errorMessage": NO_ACCESS}, api.NoAccess, NO_ACCESS),
+        ({"errorCode": 5, "errorMessage": "Нет"}, api.ApiError, "errorCode: 5; errorMessage: Нет"),
+        ({"data": {"errorCode": "1"}}, api.ApiError, "errorCode: 1"),
+        ({"data": {"errorMessage": "Нет"}, "message": "Ой"}, api.ApiError, "Ой; errorMessage: Нет"),
+        ({"error": {"message": "Сбой"}}, api.OtherMessage, "Сбой"),
+        ({"error": "Сбой", "message": ""}, api.OtherMessage, "error: Сбой"),
+        (refusal(("pageOfResult", "Мало")), api.RefusedPage, "pageOfResult: Мало"),
+        (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
+        (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),
+        (indexed(refusal(("dateTo", "Мало"))), api.RefusedRange, "dateTo: Мало"),
+        (refusal(("dateTo", "… меньше dateFrom")), api.ValidationError, "меньше dateFrom"),
+        (refusal(("dateTo", TOO_LONG), ("newField", "Нет")), api.ValidationError, "newField: Нет"),
+    ],
+)
+def test_errors_are_told_by_words_at_any_level(
+    document: Any, kind: type[api.ErrorBody], words: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        api.read_page(body(document))
+    assert type(raised.value) is kind
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        {},
+        [],
+        {"meta": [], "data": None},
+        {"meta": [], "data": {}},
+        {"data": {"message": None, "apiErrorData": {"errorMessage": ""}}},
+        {"data": {"totalCountSms": None, "smsDetails": [{}]}},
+        {"data": {"totalCountSms": "", "smsDetails": []}},
+    ],
+)
+def test_json_with_nothing_in_it_is_of_no_other_kind(document: Any) -> None:
+    with pytest.raises(api.NoData):
+        api.read_page(body(document))
+
+
+def test_words_nested_without_end_are_no_words() -> None:
+    nested = '{"data": {"message": ' + "[" * 900 + "]" * 900 + "}}"
+    with pytest.raises(api.Undocumented):
+        api.read_page(nested.encode())
+
+
 @pytest.mark.parametrize(
     "wire",
     [

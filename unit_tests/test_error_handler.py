@@ -22,7 +22,12 @@ from source_calltouch_sms.error_handler import (
     CalltouchErrorHandler,
     RetryLineFilter,
 )
-from source_calltouch_sms.errors import AnswerTooLargeError, DrippingAnswerError, RefusedPageError
+from source_calltouch_sms.errors import (
+    AnswerTooLargeError,
+    DrippingAnswerError,
+    RefusedError,
+    RefusedPageError,
+)
 from source_calltouch_sms.pace import RETRY_SECONDS, Attempt, Pace
 from unit_tests.account import response
 
@@ -200,11 +205,19 @@ def test_what_does_not_pass_is_said_at_once(
     assert "Tried" not in str(error)
 
 
-def test_a_refused_page_can_be_told_from_other_refusals() -> None:
-    refused, other = ("pageOfResult", "Мало"), ("phoneNumbers", "Плохо")
-    assert isinstance(raised(response(violation(*refused))), RefusedPageError)
-    for body in (violation(*refused, other), violation(*other), TOKEN_WRONG):
-        assert not isinstance(raised(response(body)), RefusedPageError)
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (violation("pageOfResult"), RefusedPageError),
+        (violation("pageOfResult", "Мало", ("phoneNumbers", "Плохо")), RefusedError),
+        (violation("phoneNumbers"), RefusedError),
+        (TOKEN_WRONG, AirbyteTracedException),
+    ],
+)
+def test_a_refused_field_and_page_can_be_told_from_other_refusals(
+    body: str, kind: type[AirbyteTracedException]
+) -> None:
+    assert type(raised(response(body))) is kind
 
 
 REFUSED_RANGES = [
