@@ -49,8 +49,7 @@ format: .venv  ## Format, and mend what the linter can
 	$(BIN)/ruff format .
 
 contract: .venv  ## Ask a real account what the connector relies on
-	@CALLTOUCH_CONFIG=$(CONFIG) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -c /dev/null \
-		--rootdir . -p no:cacheprovider -W ignore -q integration_tests/contract $(ARGS)
+	@$(BIN)/python -m integration_tests.contract --config $(CONFIG) $(ARGS)
 
 PYTEST_DESTINATIONS := python -m pytest -c /dev/null --rootdir . -p no:cacheprovider -W ignore \
 	--timeout 300 --show-capture=no -rs integration_tests/destinations

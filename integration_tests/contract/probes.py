@@ -1,0 +1,379 @@
+"""What is asked. docs/contract.md lists the questions by these names, most important first.
+
+What asks returns what was found, with the sandbox's options that play it. It raises a `LostError`
+where SMS would be lost and no code of the connector notices.
+"""
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from integration_tests.contract.calltouch import (
+    MINUTE,
+    PATHS,
+    SECOND,
+    Calltouch,
+    LostError,
+    Reply,
+    UnansweredError,
+)
+from source_calltouch_sms import api
+from source_calltouch_sms.records import FIELDS
+
+Found = tuple[str, ...]
+"""In words, and as options of the sandbox."""
+
+LONG_AGO, LONG = datetime(2000, 1, 1), timedelta(days=1000)
+AT_ONCE = 6
+STATUSES = {"waiting", "unknown", "sent", "error", "delivered"}
+DETAILS = {
+    *("Статус еще не получен", "Невозможно доставить", "Неверный номер", "Запрещено"),
+    *("Недостаточно средств", "Недоступный номер", "Доставлено", "Ожидает отправки"),
+    *("Передано оператору", "Просрочено", "Неизвестный статус"),
+}
+# The sandbox's names of the forms of dates, whose digits are 9 here.
+DATES = {
+    "99-99-9999 99:99:99": "dd-mm-yyyy",
+    "99.99.9999 99:99:99": "dd.mm.yyyy",
+    "9999-99-99 99:99:99": "yyyy-mm-dd",
+    "99/99/9999 99:99:99": "mm/dd/yyyy",
+}
+# A number's ten digits as people write them; the first is nobody's.
+MASKS = {
+    "": "+7 000 000-00-00",
+    "8XXXXXXXXXX": "8{}{}{}{}",
+    "+7 XXX XXX XX XX": "+7 {} {} {} {}",
+    "(XXX) XXX-XX-XX": "({}) {}-{}-{}",
+}
+
+
+def many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 or word == 'SMS' else 's'}"
+
+
+# Can SMS be got at all, and can all of them be?
+
+
+def url(service: Calltouch) -> Found:
+    (first, _, before), (used, _, reply) = service.attempts[0], service.attempts[-1]
+    if not reply.is_page:
+        tried = dict.fromkeys(attempt.words for _, _, attempt in service.attempts)
+        raise LostError("no URL does: " + "; ".join(tried))
+    text = "the one in use" if used == first else f"not the one that was set: {before.words}"
+    if used.endswith(PATHS[1]):
+        return f"{text}; this is the one named under access", "--url under-access"
+    return (f"{text}; this is {'the documented one' if service.other_url else 'another one'}",)
+
+
+def longest_range(service: Calltouch) -> Found:
+    assert service.first
+    since, until = service.range
+    days = max(1, (until - since).days)
+    refused = [reply for used, _, reply in service.attempts[:-1] if used == service.url]
+    if not refused and days < LONG.days:
+        reply = service.ask(until - LONG, until)
+        refused, days = ([], LONG.days) if reply.is_page else ([reply], days)
+    if not refused:
+        return (f"yes: {many(days, 'day')}",)
+    option = "--longest-days" if refused[-1].is_passing else "--max-days"
+    words = f"{refused[-1].words} after {refused[-1].seconds:.0f} s"
+    return f"no ({words}); {many(days, 'day')} can", f"{option} {days}"
+
+
+def dates(service: Calltouch) -> Found:
+    forms = {re.sub(r"\d", "9", str(row.get("dateSent"))) for row in service.rows}
+    names = {DATES[form] for form in forms if form in DATES}
+    name = "mixed" if len(names) > 1 else min(names, default="dd-mm-yyyy")
+    option, (since, until) = f"--date-format {name}", service.range
+    shown = (f if re.fullmatch("[9T/.:+Z -]{8,30}", f) else "another form" for f in forms)
+    written = f"written {' and '.join(sorted(set(shown)))}"
+    walls = [wall for _, wall in service.sms(service.first)]
+    if unread := walls.count(None):
+        raise LostError(f"{unread:,} of {len(walls):,} cannot be read, {written}", option)
+    if outside := sum(not since <= wall <= until for wall in walls if wall):
+        raise LostError(f"{outside:,} of {len(walls):,} lie outside the range, {written}", option)
+    return f"yes, all {written}", option
+
+
+def total(service: Calltouch) -> Found:
+    rows, told = len(service.rows), service.first.page.total
+    body = json.loads(service.first.body.decode("utf-8-sig", "replace"), strict=False)
+    is_text = isinstance(body["data"]["totalCountSms"], str)
+    than = "fewer than" if told < rows else "as many as" if told == rows else "more than"
+    kind = "digits as text" if is_text else "an integer"
+    return f"{kind}, {than} the rows of the first page", *["--total-as-text"] * is_text
+
+
+def ends(service: Calltouch) -> Found:
+    moment, got = service.second, service.sms(service.in_second)
+    expected = Counter(identity for identity, wall in service.sms(service.first) if wall == moment)
+    if not expected - service.count(service.in_second):
+        if others := sum(wall != moment for _, wall in got):
+            raise LostError(f"more than included: {many(others, 'SMS')} of other seconds came too")
+        return ("yes: from and to the same second, its SMS came and no others",)
+
+    for name, before, after in (
+        ("to-excluded", 0 * SECOND, SECOND),
+        ("from-excluded", SECOND, 0 * SECOND),
+        ("excluded", SECOND, SECOND),
+    ):
+        wider = service.count(service.get(moment - before, moment + after))
+        if not expected - wider:
+            raise LostError(f"no: {name}", f"--ends {name}")
+    raise LostError("no: whole seconds are not kept to", "--ends whole-minutes")
+
+
+def cap(service: Calltouch) -> Found:
+    told, rows = service.first.page.total, len(service.rows)
+    if told == rows and told % 1_000:
+        raise UnansweredError("the range has less than a full page")
+    if told == rows and sum(part.page.total for part in service.parts) > told:
+        return f"yes: the parts of a range of {told:,} have more", f"--cap {told}"
+    return ("no",)
+
+
+def parts(service: Calltouch) -> Found:
+    whole = service.first
+    more = sum(part.page.total for part in service.parts) - whole.page.total
+    if more and service.again.page.total != whole.page.total:
+        raise UnansweredError("the total changed meanwhile")
+    if more > 0 and whole.page.total == len(whole.page.rows) and whole.page.total % 1_000 == 0:
+        raise UnansweredError("the total is a cap, see above")
+    if more:
+        words = f"{many(abs(more), 'SMS')} {'more' if more > 0 else 'fewer'}"
+        raise LostError(f"no: the parts have {words} than the whole")
+    if len(whole.page.rows) < whole.page.total:
+        return ("yes, by their totals",)
+    if service.count(*service.parts) != service.count(whole):
+        raise LostError("no: the totals add up, but the parts hold other SMS than the whole")
+    return ("yes, SMS by SMS",)
+
+
+def page_2(service: Calltouch) -> Found:
+    first, page = service.first, 2 if service.pages else 0
+    second = service.get(*service.range, pageOfResult=page)
+    ours, theirs = service.count(first), service.count(second)
+    if ours == theirs:
+        raise LostError("no: it holds the SMS of page 1 again", "--ignore-page")
+    repeated = (ours & theirs).total()
+    notes = ["it tells another total"] * (second.page.total != first.page.total)
+    notes += [f"{many(repeated, 'SMS')} that page 1 has, or equal ones"] * (repeated > 0)
+    return (f"not quite: {', '.join(notes)}" if notes else "yes, with the same total",)
+
+
+def last_page(service: Calltouch) -> Found:
+    size, pages = len(service.rows), service.pages
+    rest = service.first.page.total - (pages - 1) * size
+    last = len(service.get(*service.range, pageOfResult=pages).page.rows)
+    words = "the rest" if last == rest else f"{last:,} where {rest:,} remain"
+    return f"{size:,}, on the last {words}", *[f"--page-size {size}"] * (size != api.PAGE_SIZE)
+
+
+def masks(service: Calltouch) -> Found:
+    expected = Counter(number for number, _, _ in service.count(service.in_second).elements())
+    number = next((n for n in expected if re.fullmatch(r"7\d{10}", n, re.ASCII)), "")
+    if not number:
+        raise UnansweredError("no number in the form 7XXXXXXXXXX was got")
+    failed = []
+    for mask, form in MASKS.items():
+        masked = form.format(number[1:4], number[4:7], number[7:9], number[9:])
+        reply = service.ask(service.second, service.second, phoneNumbers=[masked])
+        got = Counter(number for number, _, _ in service.count(reply).elements())
+        if got.keys() - ({number} if mask else set()):
+            raise LostError("the filter is not kept to: SMS to other numbers came")
+        failed += [mask] * (mask != "" and got[number] != expected[number])
+    if failed:
+        raise LostError(f"not by {', '.join(failed)}", "--refuse masks")
+    return (f"yes: {', '.join(list(MASKS)[1:])}",)
+
+
+def order(service: Calltouch) -> Found:
+    first, again = service.sms(service.first), service.sms(service.again)
+    times, later = ([wall or LONG_AGO for _, wall in sms] for sms in (first, again))
+    orders = {"ascending": sorted(times), "descending": sorted(times, reverse=True)}
+    name = next((name for name, by_time in orders.items() if times == by_time), "mixed")
+    words = "not by time" if name == "mixed" else f"{name} by time"
+    if first == again:
+        return f"{words}; the same twice", f"--order {name}"
+    if times == later and name == "ascending":
+        return f"{words}, SMS of one second in another order the second time", "--order ties"
+    changed = (service.count(service.first) - service.count(service.again)).total()
+    return (f"{words}; another order the second time, {many(changed, 'row')} not the same",)
+
+
+# What the method does with what the connector seldom or never sends.
+
+
+def answer_to(
+    send: Callable[[Calltouch], Reply],
+    reason: str = "",
+    as_page: str = "",
+    as_refused: str = "",
+) -> Callable[[Calltouch], Found]:
+    """Ask for an answer's words; the sandbox plays it by an option, or refuses for a reason."""
+
+    def ask(service: Calltouch) -> Found:
+        reply = send(service)
+        if not reply.is_page and reason and reply.status:
+            return reply.words, f"--refusal {reason}={reply.status}:{reply.form}"
+        option = as_page if reply.is_page else as_refused
+        return reply.words, *[option] * bool(option)
+
+    return ask
+
+
+def with_dates(service: Calltouch, form: str) -> Reply:
+    date = f"{service.second:{form}}"
+    reply = service.post({"dateFrom": date, "dateTo": date})
+    if reply.is_page and service.count(reply) != service.count(service.in_second):
+        return reply._replace(words=f"{reply.words}, but others")
+    return reply
+
+
+def at_other_url(service: Calltouch) -> Reply:
+    if not service.other_url:
+        raise UnansweredError("the URL in use is none of the two")
+    tried = [reply for used, _, reply in service.attempts if used == service.other_url]
+    return tried[0] if tried else service.post(service.body(), service.other_url)
+
+
+wrong_token = answer_to(lambda s: s.post(s.body(), **{"Access-Token": "wrong"}), "token")
+unknown_site = answer_to(lambda s: s.post(s.body(), SiteId="999999999"), "site")
+missing_field = answer_to(lambda s: s.post({"dateFrom": s.body()["dateFrom"]}), "field")
+broken_json = answer_to(lambda s: s.post(b'{"dateFrom": ' * s.first.is_page), "json")
+# In two days, as tomorrow may have begun in the account's zone.
+future = answer_to(
+    lambda s: s.post(s.body(dateTo=api.wire_time(s.now + timedelta(days=2)))),
+    "value",
+    "--allow future",
+)
+reversed_range = answer_to(
+    lambda s: s.post(s.body(dateFrom=api.wire_time(s.second + SECOND))), "value", "--allow reversed"
+)
+page_0 = answer_to(lambda s: s.post(s.body(pageOfResult=0)), as_page="--allow page-0")
+page_1 = answer_to(lambda s: s.post(s.body(pageOfResult=1)), as_page="--allow page-1")
+page_as_text = answer_to(
+    lambda s: s.ask(*s.range, pageOfResult=str(min(2, s.pages))), as_page="--allow page-text"
+)
+dots = answer_to(lambda s: with_dates(s, "%d.%m.%Y %H:%M:%S"), as_refused="--refuse dots")
+year_first = answer_to(lambda s: with_dates(s, "%Y-%m-%d %H:%M:%S"), as_page="--allow year-first")
+other_url = answer_to(at_other_url, as_page="--url both")
+
+
+def no_sms(service: Calltouch) -> Found:
+    reply = service.ask(LONG_AGO, LONG_AGO + SECOND)
+    is_list = reply.is_page and json.loads(reply.body)["data"] == []
+    return reply.words + ', "data": []' * is_list, *["--empty-as-list"] * is_list
+
+
+def after_last(service: Calltouch) -> Found:
+    if not service.in_second.page.rows:
+        raise UnansweredError("a range of one second brings no SMS, see above")
+    reply = service.ask(service.second, service.second, pageOfResult=2)
+    if not reply.is_page:
+        return reply.words, f"--refusal value={reply.status}:{reply.form}"
+    if reply.page.rows:
+        return "the last page again", "--beyond-last repeated"
+    return "an empty page", "--beyond-last empty"
+
+
+def wrong_url(service: Calltouch) -> Found:
+    reply = service.post(service.body(), service.url + "-")
+    if "Location" in reply.headers:
+        return f"a redirect, HTTP {reply.status}", "--elsewhere redirect"
+    if reply.body.lstrip()[:1] == b"<":
+        name = "404" if reply.status == 404 else "help"
+        return f"HTTP {reply.status}, HTML", f"--elsewhere {name}"
+    return (reply.words,)
+
+
+# What stands on the wire.
+
+
+def letters(service: Calltouch) -> Found:
+    text = service.first.body.decode("utf-8", "replace")
+    if re.search(r"\\u04[0-9a-fA-F]{2}", text):
+        return (r"escaped, \uXXXX",)
+    if re.search("[Ѐ-ӿ]", text):
+        return "as they are, in UTF-8", "--unescaped-unicode"
+    raise UnansweredError("no Russian letter came")
+
+
+def breaks(service: Calltouch) -> Found:
+    if not any("\n" in str(row.get("smsMessage")) for row in service.rows):
+        raise UnansweredError("no text with a line break came")
+    try:
+        json.loads(service.first.body)
+    except ValueError:
+        return "unescaped", "--raw-breaks"
+    return (r"escaped, \n",)
+
+
+def compressed(service: Calltouch) -> Found:
+    encoding = service.first.headers.get("Content-Encoding", "").lower()
+    if encoding == "gzip":
+        return "yes, by gzip", "--gzip"
+    return ("yes, by another method than gzip" if encoding else "no",)
+
+
+def seconds(service: Calltouch) -> Found:
+    took, size = service.first.seconds, len(service.first.body) // len(service.rows)
+    return f"{took:.1f} s, {size} bytes an SMS", *[f"--latency {took:.1f}"] * (took >= 0.05)
+
+
+def fields(service: Calltouch) -> Found:
+    others = sorted({name for row in service.rows for name in row} - set(FIELDS))
+    names = [name for name in others if re.fullmatch(r"[A-Za-z_]{1,40}", name)]
+    words = names + ["one that is not shown"] * (names != others)
+    words += [f"not {name}" for name in FIELDS if any(name not in row for row in service.rows)]
+    return ", ".join(words) or "none", *(f"--also-field {name}" for name in names)
+
+
+def statuses(service: Calltouch) -> Found:
+    pairs = {(str(r.get("smsStatus")), str(r.get("smsStatusDetail"))) for r in service.rows}
+    others = {pair for pair in pairs if pair[0] not in STATUSES or pair[1] not in DETAILS}
+    texts = "\n".join(str(row.get("smsMessage")) for row in service.rows)
+    known = sorted(
+        ":".join(pair)
+        for pair in others  # words, and of no text of an SMS
+        if all(re.fullmatch("[A-Za-zА-Яа-яЁё_ -]{1,40}", w) and w not in texts for w in pair)
+    )
+    words = known + ["others that are not shown"] * (len(others) > len(known))
+    return ", ".join(words) or "none", *(shlex.join(["--also-status", pair]) for pair in known)
+
+
+# What costs points and matters least.
+
+
+def time_zone(service: Calltouch) -> Found:
+    midnight = service.now.replace(hour=0, minute=0, second=0)
+    today = service.get(midnight, midnight + timedelta(days=1) - SECOND)
+    walls = [wall for _, wall in service.sms(today) if wall]
+    if not walls:
+        raise UnansweredError("there are no SMS of today")
+    minutes = round((service.now + MINUTE - max(walls)) / MINUTE)
+    if minutes < -1:
+        return (f"no: SMS lie {many(-minutes, 'minute')} in the future of {service.zone.name}",)
+    age = f"the newest SMS is {many(minutes, 'minute')} old in {service.zone.name}"
+    if minutes < 30:
+        return f"yes: {age}", f"--zone {service.zone.name}"
+    raise UnansweredError(f"{age}: too old to tell")
+
+
+def rate(service: Calltouch) -> Found:
+    cost = service.spent + AT_ONCE * api.POINTS_PER_CALL
+    if not service.rate or cost > service.points:
+        raise UnansweredError(f"asked with --rate only, if {cost} points are allowed")
+    replies = service.at_once(AT_ONCE)
+    served = sum(reply.is_page for reply in replies)
+    limited = [reply.headers for reply in replies if reply.status == 429]
+    if not limited:
+        return f"{served} served, none gets 429", "--rate 0"
+    wait = limited[0].get("Retry-After", "")
+    names = [n for n in limited[0] if re.fullmatch("(x-rate-?limit[a-z-]*|retry-after)", n.lower())]
+    told = ", ".join([f"Retry-After {wait}" if wait.isdecimal() else "", *names]).strip(", ")
+    options = [f"--rate {served}", *[f"--retry-after {wait}"] * wait.isdecimal()]
+    return f"{served} served, {len(limited)} get 429 ({told or 'no Retry-After'})", *options
