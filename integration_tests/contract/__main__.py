@@ -58,7 +58,7 @@ def ask(service: Calltouch) -> tuple[list[tuple[str, ...]], list[str]]:
     rows: list[tuple[str, ...]] = []
     options: list[str] = []
     table = re.findall(
-        r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.M
+        r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
     for name, question, documentation, connector in table:
         played: list[str] = []

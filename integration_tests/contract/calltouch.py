@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import api
 from source_calltouch_sms.config import Config
+from source_calltouch_sms.records import RecordMaker
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 FEWER_DAYS = (365, 90, 30, 1)  # where the whole range is too much for the service
@@ -37,8 +39,6 @@ ERRORS: dict[type[api.ErrorBody], tuple[str, str]] = {
 }
 
 Range = tuple[datetime, datetime]
-Identity = tuple[str, str, str]
-"""What does not change of an SMS: its number, its time, its text."""
 
 
 class UnansweredError(Exception):
@@ -80,6 +80,7 @@ class Calltouch:
         self.points, self.pace, self.rate = points, pace, rate
         self.requests = self.spent = 0
         self._headers = {"Access-Token": config.access_token, "SiteId": config.site_id}
+        self._reader = RecordMaker(config.site_id, config.zone)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # else requests looks into ~/.netrc
         host = urlsplit(self.url).hostname or ""
@@ -197,11 +198,6 @@ class Calltouch:
             raise UnansweredError("the range has no SMS, or none on its first page")
         return self.first.page.rows
 
-    @cached_property
-    def again(self) -> Reply:
-        """The first page, asked for once more."""
-        return self.get(*self.range)
-
     @property
     def pages(self) -> int:
         """How many pages there are: several."""
@@ -213,7 +209,7 @@ class Calltouch:
     @cached_property
     def second(self) -> datetime:
         """A second of few SMS, if possible not a minute's first, in the middle of that page's."""
-        counts = Counter(wall for _, wall in self.sms(self.first) if wall)
+        counts = Counter(wall for wall in self.times(self.first) if wall)
         if not counts:
             raise UnansweredError("the range has no SMS, or none whose date can be read")
         middle = sorted(counts)[len(counts) // 2]
@@ -236,19 +232,17 @@ class Calltouch:
         ends = (self.second, self.second) if self.first.page.rows else self.range
         return {"dateFrom": api.wire_time(ends[0]), "dateTo": api.wire_time(ends[1]), **fields}
 
-    def sms(self, reply: Reply) -> list[tuple[Identity, datetime | None]]:
-        """Return the page's SMS with their wall times, None where the connector reads none."""
-        sms: list[tuple[Identity, datetime | None]] = []
-        for row in reply.page.rows:
-            number, sent, text = (
-                str(row.get(name)) for name in ("phoneNumber", "dateSent", "smsMessage")
-            )
-            try:
-                wall = api.read_wire_time(sent)
-            except ValueError:
-                wall = None
-            sms.append(((number, str(wall or sent), text), wall))
-        return sms
+    def sms(self, reply: Reply) -> list[tuple[int, str]]:
+        """Return the page's SMS as the connector reads them: identities, and wall times in ISO."""
+        rows = [dict(row) for row in reply.page.rows]
+        try:
+            return self._reader.sms(rows, *self.range)
+        except AirbyteTracedException:  # it can read no date
+            return [(hash(json.dumps(row)), "") for row in rows]
 
-    def count(self, *replies: Reply) -> Counter[Identity]:
+    def times(self, reply: Reply) -> list[datetime | None]:
+        """Return the page's wall times, None where the connector reads none."""
+        return [datetime.fromisoformat(wall) if wall else None for _, wall in self.sms(reply)]
+
+    def count(self, *replies: Reply) -> Counter[int]:
         return Counter(identity for reply in replies for identity, _ in self.sms(reply))
