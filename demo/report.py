@@ -1,14 +1,12 @@
-"""A picture of the account: SMS by month in the terminal, and a web page with three charts.
+"""A picture of the account: SMS by month in the terminal, and three charts as a file.
 
 Both count SMS by day and status. No phone number and no text of an SMS gets here.
 """
 
-import html
-import io
 import os
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,28 +18,43 @@ from rich.console import Console
 from rich.table import Table
 
 COLUMNS = ("dateSent", "smsStatus", "smsStatusDetail")
-PAGE = Path(__file__).with_name("report.html")
-MONTHS = 24  # the newest ones, in the terminal
-WIDTH = 40  # of the longest bar there
-DELIVERED, OTHER = "#2a9d8f", "#c9d1d9"
+CHARTS = Path(__file__).with_name("report.png")
+MONTHS = 24  # the newest ones
+WIDTH = 40  # of the longest bar in the terminal
+# Legible on white and on black.
+COLORS = {"delivered": "#2a9d8f", "undelivered": "#e07a3f", "pending": "#8b949e"}
+INK = "#7b848f"
+STYLE = dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.edgecolor"), INK) | {
+    "axes.labelcolor": INK,
+    "text.parse_math": False,
+    "savefig.transparent": True,
+}
 EXPIRED = "Просрочено"  # the documentation shows it under the status sent, but it is final
-PENDING = {"waiting", "sent", "unknown"}
 AGES = {0: "today", 1: "1 day", 2: "2 days", 3: "3 days", 7: "4 to 7", 30: "8 to 30"}
-OLDER = "over 30"
 
 Counts = Counter[tuple[date | None, str | None, str | None]]
 
 
-def show_account(rows: Iterable[tuple[Any, ...]], timezone: str) -> None:
-    """Print SMS by month for these rows of `COLUMNS`, and write the web page."""
+def show_account(rows: Iterable[tuple[Any, ...]], timezone: str, note: str = "") -> None:
+    """Print SMS by month for these rows of `COLUMNS`, and write the charts with a note below."""
     zone = ZoneInfo(timezone)
-    counts = Counter((sent and sent.astimezone(zone).date(), *status) for sent, *status in rows)
+    counts = Counter((_day(sent, zone), *status) for sent, *status in rows)
     if not counts:
         print("There are no SMS.")
         return
     print_months(counts)
-    PAGE.write_text(page(counts, datetime.now(zone).date()), encoding="utf-8")
-    print(f"Charts: {os.path.relpath(PAGE)}")
+    CHARTS.unlink(missing_ok=True)  # and with it the mode that it may have
+    with mpl.rc_context(STYLE):
+        draw(counts, datetime.now(zone).date(), note).savefig(CHARTS, dpi=110)
+    print(f"Charts: {os.path.relpath(CHARTS)}")
+
+
+def _day(sent: Any, zone: ZoneInfo) -> date | None:
+    try:
+        day: date = sent.astimezone(zone).date()
+    except (AttributeError, OverflowError):  # none, or one that Python cannot hold
+        return None
+    return day
 
 
 def print_months(counts: Counts) -> None:
@@ -49,7 +62,7 @@ def print_months(counts: Counts) -> None:
     sms: Counter[str] = Counter()
     delivered: Counter[str] = Counter()
     for (day, status, _), count in counts.items():
-        month = f"{day:%Y-%m}" if day else "no date"
+        month = day.isoformat()[:7] if day else "no date"
         sms[month] += count
         delivered[month] += count * (status == "delivered")
     table = Table("month", "", box=None, header_style="dim", padding=(0, 2, 0, 0))
@@ -65,71 +78,60 @@ def print_months(counts: Counts) -> None:
     Console(highlight=False).print(table)
 
 
-def page(counts: Counts, today: date) -> str:
-    """Return the page's HTML: delivery rate by day, pending statuses by age, reasons."""
-    by_day: Counter[date] = Counter()
-    delivered: Counter[date] = Counter()
-    pending: Counter[str] = Counter()
+def draw(counts: Counts, today: date, note: str) -> Figure:
+    """Draw SMS by day, pending ones by age, and undelivered ones by reason."""
+    days: dict[str, Counter[date]] = {kind: Counter() for kind in COLORS}
+    totals: Counter[str] = Counter()
+    ages: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    since = today - timedelta(days=MONTHS * 30)
     for (day, status, detail), count in counts.items():
-        if day:
-            by_day[day] += count
-            delivered[day] += count * (status == "delivered")
-        if status == "error" or detail == EXPIRED:
-            reasons[detail or "no reason given"] += count
-        elif day and status in PENDING:
-            age = (today - day).days
-            pending[next((name for most, name in AGES.items() if age <= most), OLDER)] += count
-    with mpl.rc_context({"svg.fonttype": "none", "font.size": 11, "font.family": "sans-serif"}):
-        figure = Figure(figsize=(11, 8), layout="constrained")
-        top, bottom = figure.subfigures(2)
-        draw_days(top.subplots(), by_day, delivered)
-        left, right = bottom.subplots(1, 2)
-        draw_bars(left, "Statuses still pending, by age in days", pending, [*AGES.values(), OLDER])
-        draw_bars(right, "Undelivered, by reason", reasons, [r for r, _ in reasons.most_common()])
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    svg = drawn.getvalue()
-    share = sum(n for (_, status, _), n in counts.items() if status == "delivered") / counts.total()
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>SMS sent through Calltouch</title>
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
-         padding: 0 1rem; color: #1b2430; background: #fff; }}
-  svg {{ width: 100%; height: auto; }}
-</style>
-<h1>SMS sent through Calltouch</h1>
-<p>{counts.total():,} SMS, {share:.1%} delivered, as of {html.escape(today.isoformat())}.</p>
-{svg[svg.index("<svg") :]}
-</html>
-"""
+        failed = status == "error" or detail == EXPIRED
+        kind = "delivered" if status == "delivered" else "undelivered" if failed else "pending"
+        totals[kind] += count
+        if failed:
+            words = "".join(c for c in detail or "" if c.isprintable())
+            reasons[words[:40] or "no reason given"] += count
+        if day and since <= day <= today:
+            days[kind][day] += count
+            if kind == "pending":
+                age = (today - day).days
+                ages[next((name for most, name in AGES.items() if age <= most), "older")] += count
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    share = f"{totals['delivered'] / totals.total():.1%}"
+    title = f"{totals.total():,} SMS sent through Calltouch, {share} delivered, as of {today}"
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", size=15)
+    figure.supxlabel(note, x=0.01, ha="left", size=11)
+    top, bottom = figure.subfigures(2)
+    draw_days(top.subplots(), days, totals)
+    left, right = bottom.subplots(1, 2)
+    draw_bars(left, "Still pending, by age in days", "pending", ages, [*AGES.values()])
+    if ages["older"]:
+        left.set_xlabel(f"{ages['older']:,} older ones may stay pending for ever.", loc="left")
+    names = [name for name, _ in reasons.most_common(10)]
+    draw_bars(right, "Undelivered, by reason", "undelivered", reasons, names)
+    return figure
 
 
-def draw_days(axes: Axes, sms: Counter[date], delivered: Counter[date]) -> None:
-    """Draw the delivery rate of each day, over how many SMS it had."""
-    days = sorted(sms)
-    axes.set_title("Delivery rate by day", loc="left", weight="bold")
-    axes.bar(days, [sms[day] for day in days], width=1.0, color=OTHER)
-    most = max(sms.values(), default=1)
-    axes.set_ylim(0, 3 * most)  # bars only in the lower third, below the line
-    axes.set_yticks([0, most])
-    axes.set_ylabel("SMS", loc="bottom")
-    rate = axes.twinx()
-    rate.plot(days, [100 * delivered[day] / sms[day] for day in days], color=DELIVERED)
-    rate.set_ylabel("delivered, %", color=DELIVERED)
-    rate.set_ylim(0, 105)
-    for each in (axes, rate):
-        each.margins(x=0.01)
-        each.spines["top"].set_visible(False)
+def draw_days(axes: Axes, days: dict[str, Counter[date]], totals: Counter[str]) -> None:
+    """Draw a bar for each day, of one part for each kind."""
+    every = sorted(set().union(*days.values()))
+    below = [0] * len(every)
+    for kind, color in COLORS.items():
+        height = [days[kind][day] for day in every]
+        label = f"{kind}: {totals[kind]:,}"
+        axes.bar(every, height, width=1.0, bottom=below, color=color, label=label)
+        below = [low + more for low, more in zip(below, height, strict=True)]
+    axes.set_title("SMS by day, in the last two years", loc="left", weight="bold")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)
 
 
-def draw_bars(axes: Axes, title: str, counts: Counter[str], names: list[str]) -> None:
+def draw_bars(axes: Axes, title: str, kind: str, counts: Counter[str], names: list[str]) -> None:
     """Draw a bar with its count for each name, the first on top."""
     axes.set_title(title, loc="left", weight="bold")
-    bars = axes.barh(names, [counts[name] for name in names], color=DELIVERED)
+    bars = axes.barh(names, [counts[name] for name in names], color=COLORS[kind])
     axes.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3)
     axes.invert_yaxis()
     axes.set_xticks([])

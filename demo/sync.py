@@ -6,14 +6,17 @@ The command: `python -m demo.sync --config secrets/config.json --destination duc
 import argparse
 import fcntl
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -34,10 +37,12 @@ STREAM = "sms_messages"
 BATCH = 1_000  # records that dlt gets at once
 SECRETS = "secrets/.dlt/secrets.toml"
 CONSOLE = Console(highlight=False, markup=False, soft_wrap=True)
+# Waits until this process ends, in whatever way, and leaves neither SMS nor a connector behind.
+GUARD = 'cat; kill -9 $(cat "$0/pid"); rm -rf "$0"'
 
 
 class FailedError(Exception):
-    """What went wrong, in words for the person at the screen."""
+    """What went wrong, in words for the person at the screen; most of what is here raises it."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +53,27 @@ class Connector:
     folder: Path
 
     def run(self, command: str, **files: object) -> Iterator[dict[str, Any]]:
-        """Run a command and yield its messages; `files` are its catalog and state.
-
-        Raises:
-            FailedError: the connector's own words.
-        """
+        """Run a command and yield its messages; `files` are its catalog and state."""
         arguments = [command, "--config", str(self.config)]
         for name, content in files.items():
             path = self.folder / f"{name}.json"
             path.write_text(json.dumps(content))
             arguments += [f"--{name}", str(path)]
         failure = ""
+        pid = self.folder / "pid"
         with subprocess.Popen(
             [sys.executable, ROOT / "main.py", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         ) as process:
             assert process.stdout is not None
+            pid.write_text(str(process.pid))
             try:
                 for line in process.stdout:
                     message = orjson.loads(line)
                     match message:
                         case {"log": {"level": "WARN", "message": text}}:
-                            CONSOLE.print(f"   Warning: {text}")
+                            CONSOLE.print(f"   Warning: {printable(text)}")
                         case {"trace": {"error": {"message": text}}}:
                             failure = failure or text  # the first one is the cause
                         case {"connectionStatus": {"status": "FAILED", "message": text}}:
@@ -79,6 +82,7 @@ class Connector:
             except BaseException:
                 process.kill()
                 raise
+        pid.unlink()
         if failure or process.returncode:
             raise FailedError(failure or f"The connector ended with code {process.returncode}.")
 
@@ -86,6 +90,11 @@ class Connector:
         """Return the stream's description from the catalog."""
         catalogs = [message["catalog"] for message in self.run("discover") if "catalog" in message]
         return next(stream for stream in catalogs[0]["streams"] if stream["name"] == STREAM)
+
+
+def printable(text: str) -> str:
+    """Return the text without what could control a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def configured(stream: dict[str, Any]) -> dict[str, Any]:
@@ -98,13 +107,14 @@ def open_pipeline(name: str, destination: Any, folder: Path) -> dlt.Pipeline:
     """Return the pipeline into a DuckDB file, given by its path, or into dlt's destination.
 
     Its working files are new each time; the destination knows the state, and what was loaded.
-
-    Raises:
-        FailedError: the destination cannot be used.
     """
     dataset = name
     if isinstance(destination, Path):
-        credentials = DuckDbCredentials(str(destination), global_config={"memory_limit": "256MB"})
+        with suppress(FileNotFoundError):
+            destination.chmod(0o600)
+        # In UTC, Python has a time at the end of the year 9999.
+        settings = {"memory_limit": "256MB", "temp_directory": str(folder), "TimeZone": "UTC"}
+        credentials = DuckDbCredentials(str(destination), global_config=settings)
         destination, dataset = dlt.destinations.duckdb(credentials), "main"
     try:
         destination = Destination.from_reference(destination)
@@ -121,11 +131,8 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
 
     Records and the state go into one package of dlt's. If the connector fails, what it had read is
     loaded nevertheless, with the last state that it had reported.
-
-    Raises:
-        FailedError: why it stopped.
     """
-    catalog = configured(stream)
+    fields = stream["json_schema"]["properties"]
     count = 0
     failure: FailedError | None = None
 
@@ -133,16 +140,17 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
         nonlocal count, failure
         saved = dlt.current.resource_state()
         yield dlt.mark.materialize_table_schema()  # so that there is a table even without SMS
+        known = dlt.current.source_schema().get_table_columns(STREAM, include_incomplete=True)
+        columns = {name.lower(): name for name in (*fields, *known)}
         batch = []
         try:
-            for message in connector.run(
-                "read", catalog=catalog, state=[saved["state"]] if "state" in saved else []
-            ):
+            state = [saved["state"]] if "state" in saved else []
+            for message in connector.run("read", catalog=configured(stream), state=state):
                 match message:
                     case {"record": {"data": record}}:
-                        batch.append(record)
-                    case {"state": state}:
-                        saved["state"] = state
+                        batch.append({_column_name(n, columns): v for n, v in record.items()})
+                    case {"state": saved_state}:
+                        saved["state"] = saved_state
                 if len(batch) == BATCH:
                     count += BATCH
                     status.update(f"{count:,} SMS read")
@@ -154,13 +162,14 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
         yield batch
         status.update(f"Loading {count:,} SMS into {pipeline.destination.destination_name}")
 
-    fields = stream["json_schema"]["properties"]
+    # A text stays a text, even if it looks like a date, and an empty column has its type, too.
+    types = {name: "timestamp" if "format" in f else "text" for name, f in fields.items()}
     resource = dlt.resource(
         records,
         name=STREAM,
         primary_key="smsKey",
         write_disposition="merge",
-        columns={name: _column(field) for name, field in fields.items()},
+        columns={name: {"data_type": kind} for name, kind in types.items()},
         max_table_nesting=0,
     )
     is_duckdb = pipeline.destination.destination_type.endswith(".duckdb")
@@ -173,11 +182,11 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
     return count
 
 
-def _column(field: dict[str, Any]) -> dict[str, Any]:
-    # A text stays a text, even if it looks like a date, and an empty column has its type, too.
-    if field.get("format") == "date-time":
-        return {"data_type": "timestamp", "timezone": True}
-    return {"data_type": "text"}
+def _column_name(name: str, columns: dict[str, str]) -> str:
+    """Return a field's column: another name for one that differs in case alone from a column."""
+    if columns.setdefault(name.lower(), name) == name:
+        return name
+    return f"{name}_{zlib.crc32(name.encode()):08x}"
 
 
 @contextmanager
@@ -192,6 +201,12 @@ def _explained() -> Iterator[None]:
         if error.step != "sync":
             raise FailedError(f"dlt could not {error.step}: {type(cause).__name__}.") from None
         reason = str(cause).rpartition("reason given is: ")[2].partition("\n  for field")[0].strip()
+        with suppress(Exception):  # a driver may find no credentials to hide
+            for value in map(str, dict(error.pipeline.sql_client().credentials).values()):
+                reason = (
+                    re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", reason) if value else reason
+                )
+        reason = re.sub(".*@", "…@", reason)
         name = error.pipeline.destination.destination_name
         hint = "" if name == "duckdb" else f"\nIts settings are read from {SECRETS}."
         raise FailedError(f"Cannot use the destination {name}: {reason}{hint}") from None
@@ -213,13 +228,21 @@ def run(work: Callable[[Path], None]) -> int:
     def stop(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, stop)
+    os.umask(0o077)  # what is written is for its owner's eyes
+    logging.disable()  # drivers log addresses
+    folder = tempfile.mkdtemp(prefix="calltouch-sms-")
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", GUARD, folder],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that Ctrl+C does not end it
+    )
     try:
-        with tempfile.TemporaryDirectory(prefix="calltouch-sms-") as folder:
-            work(Path(folder))
+        work(Path(folder))
     except FailedError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
     except Exception as error:  # noqa: BLE001 - a traceback could quote SMS
         print(f"Unexpected error: {type(error).__name__}.", file=sys.stderr)
     except SystemExit:
@@ -227,6 +250,8 @@ def run(work: Callable[[Path], None]) -> int:
         raise
     else:
         return 0
+    finally:
+        guard.communicate()
     return 1
 
 
@@ -240,11 +265,7 @@ def main() -> int:
 
 
 def sync_account(config: Path, destination: str, folder: Path) -> None:
-    """Sync an account into a destination of dlt's, or a DuckDB file of its own, and show it.
-
-    Raises:
-        FailedError: why it stopped.
-    """
+    """Sync an account into a destination of dlt's, or a DuckDB file of its own, and show it."""
     with _settings(config) as settings:
         connector = Connector(config, folder)
         stream = connector.stream()  # raises if a setting is wrong
@@ -255,7 +276,11 @@ def sync_account(config: Path, destination: str, folder: Path) -> None:
         count = sync(connector, stream, pipeline)
         CONSOLE.print(f"{count:,} SMS read in {time.monotonic() - started:.1f} s.")
         if destination:
-            CONSOLE.print(f"They are in {destination}, table {name}.{STREAM}.")
+            with pipeline.sql_client() as client:
+                table = client.make_qualified_table_name(STREAM)
+            CONSOLE.print(f"They are in {destination}, table {table}.")
+            if pipeline.destination.destination_type.endswith(".clickhouse"):
+                CONSOLE.print("Its engine is MergeTree: leave FINAL out of queries.")
         else:
             CONSOLE.print(f"They are in {os.path.relpath(path)}, table {STREAM}.")
             CONSOLE.print("To read everything again, delete the file.")
@@ -264,11 +289,7 @@ def sync_account(config: Path, destination: str, folder: Path) -> None:
 
 @contextmanager
 def _settings(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a configuration, and lock it: two syncs at once would share dlt's staging tables.
-
-    Raises:
-        FailedError: what is wrong with the file itself.
-    """
+    """Read a configuration, and lock it: two syncs at once would share dlt's staging tables."""
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb"))
