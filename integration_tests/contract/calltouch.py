@@ -4,7 +4,6 @@ Of what came only Calltouch's own sentences are quoted, without what may be priv
 """
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_calltouch_sms import api
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.records import RecordMaker
+from source_calltouch_sms.redaction import Redactor
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 FEWER_DAYS = (365, 90, 30, 1)  # where the whole range is too much for the service
@@ -80,6 +80,7 @@ class Calltouch:
         self.points, self.pace, self.rate = points, pace, rate
         self.requests = self.spent = 0
         self._headers = {"Access-Token": config.access_token, "SiteId": config.site_id}
+        self._redactor = Redactor(self._headers.values())
         self._reader = RecordMaker(config.site_id, config.zone)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # else requests looks into ~/.netrc
@@ -119,21 +120,15 @@ class Calltouch:
         self.spent += api.POINTS_PER_CALL * (response.status_code == requests.codes.ok)
         page, form = api.Page(0, []), ""
         try:
-            page = api.read_page(response.content)
+            page = api.read_page(response.content, response.headers.get("Content-Type", ""))
             words = "with SMS" if page.rows else "no SMS"
         except api.ErrorBody as error:
             form, words = ERRORS.get(type(error), ("html", "a body that is not documented"))
             if form not in {"right", "html"}:  # the words of a missing right name the user
-                words += f": «{self._without_private(str(error))}»"
+                words += self._redactor.quote(str(error))
         status, took = response.status_code, time.monotonic() - begun
         words = f"HTTP {status}, {words}"
         return Reply(words, status, response.headers, response.content, page, form, took)
-
-    def _without_private(self, said: str) -> str:
-        for secret in self._headers.values():
-            said = said.replace(secret, "…")
-        said = re.sub(r"""\d[\d\s().+-]{3,}|["'«“].*["'»”]""", "…", said)
-        return "".join(c if c.isprintable() else " " for c in said)[:160]
 
     def ask(self, since: datetime, until: datetime, url: str = "", **fields: Any) -> Reply:
         ends = {"dateFrom": api.wire_time(since), "dateTo": api.wire_time(until)}
