@@ -1,11 +1,12 @@
 # Every command sets up what it needs: git, make and a Python from 3.8 are enough.
 
 # The uv on the PATH, if it is new enough to read uv.lock; else one of our own.
-UV := $(shell printf 'uv 0.10.12\n%s\n' "$$(uv --version 2>/dev/null || echo none)" | sort -CV && command -v uv || echo .uv/bin/uv)
+UV := $(shell printf 'uv 0.11.0\n%s\n' "$$(uv --version 2>/dev/null || echo none)" | sort -CV && command -v uv || echo .uv/bin/uv)
 BIN := .venv/bin
 CONFIG ?= secrets/config.json
 unexport VIRTUAL_ENV
-# Where a proxy has certificates of its own: pip and uv each by the other's variable, too.
+# Where a proxy has certificates of its own, uv finds them as pip does: with the system's, or by a variable.
+export UV_SYSTEM_CERTS := 1
 ifdef PIP_CERT
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
@@ -107,6 +108,6 @@ $(ENVIRONMENTS): $(UV)
 	@{ python3 -m venv .uv >/dev/null 2>&1 && \
 		.uv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
 		--require-hashes --requirement $<; } || { rm -rf .uv; \
-		echo "uv could not be installed: that needs Python 3.8 or later with venv (on Debian: python3-venv)," \
-			"and the package registry." >&2; exit 1; }
+		echo "uv could not be installed: put it on the PATH, or have Python 3.8 or later with venv" \
+			"(on Debian: python3-venv) and the package registry in reach." >&2; exit 1; }
 	@touch $@
