@@ -145,7 +145,7 @@ def storms(size: float) -> list[Row]:
     """What comes of a sync that gets nothing but 429 for a while."""
 
     def row(lasts: int) -> Row:
-        with account(200_000 * size, 0, f"--rate {RATE} --page-size {1_000 * size:.0f}") as sandbox:
+        with account(150_000 * size, 0, f"--rate {RATE} --page-size {1_000 * size:.0f}") as sandbox:
             sandbox.set_faults([{"kind": "429", "after": STORM_BEGINS, "for": lasts}])
             calls = timed(sandbox)[2]["calls"]
         end = STORM_BEGINS + lasts
