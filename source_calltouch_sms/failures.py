@@ -96,7 +96,7 @@ def of_exception(error: Exception | None, redactor: Redactor) -> Failure:
     """Return what it means that there is no answer, or not all of it."""
     request = getattr(error, "request", None)
     host = urlsplit(getattr(request, "url", None) or "").hostname or "Calltouch"
-    cause = redactor.clean(_cause(error))
+    cause = redactor.clean(_cause(error))[:100]
     return _never_sent(error, host, cause) or _no_answer(error, host, cause)
 
 
