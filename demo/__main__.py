@@ -34,7 +34,7 @@ def demo(folder: Path) -> None:
     FILE.unlink(missing_ok=True)
     FILE.with_name(f"{FILE.name}.wal").unlink(missing_ok=True)
     try:
-        with running("--sms", str(SMS), *sys.argv[1:]) as sandbox:
+        with running("--sms", str(SMS), "--shape", "business", *sys.argv[1:]) as sandbox:
             show(sandbox, folder)
     except RuntimeError as error:  # the sandbox has already said why
         raise FailedError(str(error)) from None

@@ -9,7 +9,7 @@ import pytest
 
 from integration_tests.contract.__main__ import main
 from integration_tests.platform_rules import forms
-from sandbox.__main__ import read_arguments
+from sandbox.options import read_arguments
 from sandbox.process import running
 
 SECRET = {"phoneNumber": "70005550199", "smsMessage": "Тайна \U0001f600 вклада"}

@@ -1,8 +1,7 @@
 """A Calltouch to run on your own machine: the SMS-statistics method, as Calltouch documents it.
 
-Start it with ``python -m sandbox --port 8077 --sms 25000`` (``--help`` lists the options), open the
-URL it prints, and give the connector the config.json that is shown there. Tests and the demo start
-it with ``sandbox.process.running``.
+Start it with ``python -m sandbox --port 8077 --sms 25000`` (``--help`` lists the options); tests
+and the demo start it with ``sandbox.process.running``.
 
 Besides the method there are control calls. They need no token, and neither the rate limit nor the
 numbers below count them:

@@ -1,14 +1,14 @@
-"""The method over HTTP, the web page that shows the account, and the control calls."""
+"""The method over HTTP, and the control calls."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import random
 import time
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache, partial
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, field
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,32 +22,21 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from sandbox import faults
-from sandbox.account import (
-    DAY,
-    DAY_FORMAT,
-    Account,
-    Clock,
-    Making,
-    Row,
-    Selection,
-    Writer,
-    wall_seconds,
-    wall_text,
-)
-from sandbox.home import home_page
+from sandbox.account import Account, Clock, Row
+from sandbox.options import DATE_FORMATS, Making, Options
 from sandbox.rules import (
     FORMS,
     NO_RIGHT,
     OUT_OF_POINTS,
     STATUSES,
     Question,
-    Reading,
     RefusedError,
     check_page,
     invalid_credentials,
     message,
     read_question,
 )
+from sandbox.times import DAY, wall_text
 from sandbox.wire import Wire
 
 PATH = "/lead-service/v1/api/sms-to-clients/result"
@@ -61,54 +50,8 @@ TOKEN = "sandbox-token-5f0c1d7e9a3b"
 SITE_ID = "10777"
 COST = 2  # points for a successful call, whatever it returns
 PARTY_NAME = "ООО Песочница"
-CACHED_BYTES = 256 * 1024 * 1024
-BODIES = 200
-CALLS = 5_000
 DUMPED_AT_ONCE = 5_000
-IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the sandbox behaves. The defaults are what Calltouch's documentation says."""
-
-    url: str = "documented"  # a key of PATHS
-    page_size: int = 10_000
-    rate: int = 5  # calls in any second from one address; 0: no limit
-    retry_after: int | None = None  # seconds, for the calls over that rate; None: no such header
-    points: int | None = None  # for the day; None: no limit
-    latency: float = 0.0  # seconds
-    jitter: float = 0.0  # by what share of itself the latency varies
-    max_days: int | None = None  # a longer range is a violation; None: no range is
-    kept_days: int | None = None  # older days are a violation; None: no day is too old
-    cap: int | None = None  # no more SMS of a range are counted or found; None: all
-    longest_days: int | None = None  # a longer range gets 504; None: no range is too long
-    too_long_seconds: float = 0.0
-    order: str = "mixed"
-    arriving: bool = False
-    date_format: str = "dd-mm-yyyy"
-    gzip: bool = False
-    total_as_text: bool = False
-    no_right: bool = False
-    empty_as_list: bool = False
-    unescaped_unicode: bool = False
-    raw_breaks: bool = False
-    allow: Sequence[str] = ()  # of rules.ALLOWANCES
-    refuse: Sequence[str] = ()  # of rules.REFUSALS
-    refusals: Sequence[tuple[str, int, str]] = ()  # reason, HTTP status, form or "" for its own
-    ends: str = "included"  # of ENDS
-    beyond_last: str = "refused"  # refused, empty or repeated
-    ignore_page: bool = False
-    elsewhere: str = "404"  # what other addresses answer: 404, help or redirect
-
-
-DATE_FORMATS = {
-    "dd-mm-yyyy": DAY_FORMAT,
-    "dd.mm.yyyy": "%d.%m.%Y",
-    "yyyy-mm-dd": "%Y-%m-%d",
-    "mm/dd/yyyy": "%m/%d/%Y",
-}
-MIXED_FORMATS = 3  # of them, the first ones
+MIXED_FORMATS = 3  # of DATE_FORMATS, the first ones
 # From the range that is asked for, the range that is searched.
 ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
     "included": lambda since, until: (since, until),
@@ -128,9 +71,9 @@ class Stats:
     refused: int = 0
     faulted: int = 0
     points: int = 0
-    bodies: deque[str] = field(default_factory=lambda: deque(maxlen=BODIES))
+    bodies: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     # Seconds since `begun` at which each of the last calls came, and its HTTP status; 0: none.
-    calls: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=CALLS))
+    calls: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=5_000))
     begun: float = field(default_factory=time.monotonic)
 
 
@@ -139,79 +82,36 @@ class Limiter:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self.arrivals: defaultdict[str, deque[float]] = defaultdict(deque)
+        self.arrivals: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=rate))
 
     def lets_in(self, address: str) -> bool:
         """Tell whether a call that arrives now is let in; calls that are not do not count."""
-        if self.rate == 0:
-            return True
         arrivals, now = self.arrivals[address], time.monotonic()
-        while arrivals and now - arrivals[0] >= 1:
-            arrivals.popleft()
-        if len(arrivals) >= self.rate:
+        if self.rate and len(arrivals) == self.rate and now - arrivals[0] < 1:
             return False
         arrivals.append(now)
         return True
-
-
-class PageCache:
-    """Written pages, valid until a status changes; the least recently used make room for others."""
-
-    def __init__(self, limit: int = CACHED_BYTES) -> None:
-        self.limit = limit
-        self.size = 0
-        self.pages: OrderedDict[object, tuple[bytes, float]] = OrderedDict()
-
-    def get(self, key: object, now: float) -> bytes | None:
-        """Return the page if it is cached and its statuses still hold."""
-        page, valid_until = self.pages.get(key, (None, 0.0))
-        if page is None or now >= valid_until:
-            return None
-        self.pages.move_to_end(key)
-        return page
-
-    def put(self, key: object, page: bytes, valid_until: float) -> None:
-        """Keep a page."""
-        self.size += len(page) - len(self.pages.pop(key, (b"", 0.0))[0])
-        self.pages[key] = page, valid_until
-        while self.size > self.limit:
-            _, (dropped, _) = self.pages.popitem(last=False)
-            self.size -= len(dropped)
 
 
 class Calltouch:
     """The service: one account, one method."""
 
     def __init__(self, making: Making, options: Options, plan: faults.Plan) -> None:
-        self.making = making
         self.options = options
         self.plan = plan
-        self.reading = Reading(
-            options.allow,
-            options.refuse,
-            {**STATUSES, **{reason: status for reason, status, _ in options.refusals}},
-            {reason: form for reason, _, form in options.refusals if form},
-            options.max_days,
-            options.kept_days,
-        )
+        self.statuses = {**STATUSES, **{reason: status for reason, status, _ in options.refusals}}
+        self.forms = {reason: form for reason, _, form in options.refusals if form}
         self.clock = Clock()
-        self.account = Account(making, self.clock)
         self.wire = Wire(options.unescaped_unicode, options.raw_breaks)
-        self.writer = Writer(self.account, self.wire)
-        self.truth = Writer(self.account, Wire(unescaped_unicode=True))
+        self.account = Account(making, self.wire, self.clock)
         self.limiter = Limiter(options.rate)
         self.stats = Stats()
-        self.cache = PageCache()
-        # The pages of one selection are asked for one by one. `changes` is part of the key, since a
-        # change of the account makes it another selection.
-        self.select = lru_cache(8)(self._select)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
         return Starlette(
             routes=[
                 *(Route(path, self.method, methods=["POST"]) for path in PATHS[self.options.url]),
-                Route("/", self.home),
                 Route("/_sandbox/stats", self.get_stats),
                 Route("/_sandbox/reset-stats", self.reset_stats, methods=["POST"]),
                 Route("/_sandbox/clock", self.forward_clock, methods=["POST"]),
@@ -223,6 +123,14 @@ class Calltouch:
             exception_handlers={404: self.elsewhere},
         )
 
+    async def elsewhere(self, _request: Request, _error: Exception) -> Response:
+        """Answer at an address that is not the method's."""
+        if self.options.elsewhere == "redirect":
+            return RedirectResponse("https://calltouch.invalid/help", 302)
+        if self.options.elsewhere == "help":
+            return HTMLResponse(faults.page("Помощь Calltouch"))
+        return faults.status_page(404)
+
     async def method(self, request: Request) -> Response:
         """Answer a call of the method; note when it came and which status it got."""
         stats, came = self.stats, time.monotonic()
@@ -232,35 +140,32 @@ class Calltouch:
 
     async def attended(self, request: Request) -> Response:
         """Answer a call: with 429 over the rate limit, by a fault, or as documented."""
+        options = self.options
         if not self.limiter.lets_in(request.client.host if request.client else ""):
             self.stats.limited += 1
             response = faults.status_page(429)
-            if self.options.retry_after is not None:
-                response.headers["Retry-After"] = str(self.options.retry_after)
+            if options.retry_after is not None:
+                response.headers["Retry-After"] = str(options.retry_after)
             return response
         raw = await request.body()
         self.stats.bodies.append(raw.decode(errors="replace"))
         rule = self.plan.next()
-        if self.options.arriving:
+        if options.arriving:
             now = self.account.now()
             self.account.add([self.late_row("0000000000", now - self.account.changes % 60)])
-        if self.options.latency:
-            await asyncio.sleep(self.latency())
+        if options.latency:
+            await asyncio.sleep(options.latency * (1 + options.jitter * random.uniform(-1, 1)))
         if rule is None:
-            return await self.answer(request, raw, self.options.page_size)
+            return await self.answer(request, raw, options.page_size)
         self.stats.faulted += 1
         call = faults.Call(
             rule,
             self.wire,
-            lambda size: self.answer(request, raw, size or self.options.page_size, counted=False),
+            lambda size: self.answer(request, raw, size or options.page_size, counted=False),
             lambda rows: self.add_late_rows(raw, rows),
             lambda rows: self.delete_rows(raw, rows),
         )
         return await call.answer()
-
-    def latency(self) -> float:
-        """Return the seconds before the next answer."""
-        return self.options.latency * (1 + self.options.jitter * random.uniform(-1, 1))
 
     async def answer(
         self, request: Request, raw: bytes, size: int, *, counted: bool = True
@@ -274,21 +179,21 @@ class Calltouch:
                 await asyncio.sleep(self.options.too_long_seconds)
                 self.stats.faulted += counted
                 return faults.status_page(504)
-            gzipped = counted and self.options.gzip and _takes_gzip(request)
-            body = self.page_body(question, size, gzipped=gzipped)
+            body = self.page(question, size)
         except RefusedError as refused:
             self.stats.limited += counted and refused.reason == "points"
             self.stats.refused += counted and refused.reason != "points"
             return self.refusal(refused)
         self.stats.points += COST
         self.stats.served += counted
-        headers = {"Content-Encoding": "gzip"} if gzipped else {}
+        headers = {}
+        if counted and self.options.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
         return Response(body, headers=headers, media_type="application/json")
 
     def refusal(self, refused: RefusedError) -> Response:
-        """Answer a refused call, as documented or as the reading says."""
-        status = self.reading.statuses[refused.reason]
-        form = self.reading.forms.get(refused.reason)
+        """Answer a refused call, as documented or as the options say."""
+        status, form = self.statuses[refused.reason], self.forms.get(refused.reason)
         if form == "html":
             return HTMLResponse(faults.page("Calltouch"), status)
         body = self.wire.encode(FORMS[form] if form else refused.body)
@@ -305,75 +210,49 @@ class Calltouch:
             # The documentation says that points are limited, not how the API answers without any.
             raise RefusedError("points", message(OUT_OF_POINTS))
 
-    def page_body(self, question: Question, size: int, *, gzipped: bool) -> bytes:
+    def page(self, question: Question, size: int) -> bytes:
         """Return the page that is asked for."""
-        since, until = ENDS[self.options.ends](question.since, question.until)
-        question = replace(question, since=since, until=self.account.shown(until))
-        day_format = DATE_FORMATS[self.date_format()]
-        if self.options.order == "ties":  # no page is the same twice
-            body, _ = self.written_page(question, size, day_format)
-            return gzip.compress(body, 1) if gzipped else body
-        key = (question, self.account.changes, size, day_format, gzipped)
-        page = self.cache.get(key, self.clock.now())
-        if page is None:
-            page, valid_until = self.written_page(question, size, day_format)
-            page = gzip.compress(page, 1) if gzipped else page
-            self.cache.put(key, page, valid_until)
-        return page
-
-    def date_format(self) -> str:
-        """Return how this answer writes dates."""
-        if self.options.date_format == "mixed":
-            return list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
-        return self.options.date_format
-
-    def written_page(self, question: Question, size: int, day_format: str) -> tuple[bytes, float]:
-        """Write a page; return it with the instant until which it holds."""
-        selection = self._current(question)
-        if self.options.cap is not None:
-            selection = Selection(selection.made[: self.options.cap], [])
-        page, last = question.page, max(1, -(-selection.total // size))
-        if self.options.ignore_page:
+        options = self.options
+        since, until = ENDS[options.ends](question.since, question.until)
+        found = self.account.find(since, until, question.numbers, options.order)[: options.cap]
+        page, last = question.page, max(1, -(-len(found) // size))
+        if options.ignore_page:
             page = 1
-        elif self.options.beyond_last == "refused":
+        elif options.beyond_last == "refused":
             check_page(page, last)
-        elif self.options.beyond_last == "repeated":
+        elif options.beyond_last == "repeated":
             page = min(page, last)
-        if selection.total == 0 and self.options.empty_as_list:
-            return self.wire.encode({"meta": [], "data": []}), float("inf")
-        start = (page - 1) * size
-        rows = self.account.page(selection, self.options.order, start, start + size)
-        written, valid_until = self.writer.rows(rows, ",", day_format)
-        body = (
-            f'{{"meta":[],"data":{{"totalCountSms":{self.total_text(selection.total)},'
-            f'"pageOfResult":{question.page},"smsDetails":[{written}]}}}}'
+        if not found and options.empty_as_list:
+            return self.wire.encode({"meta": [], "data": []})
+        form = options.date_format
+        if form == "mixed":
+            form = list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
+        rows = self.account.written(
+            found,
+            (page - 1) * size,
+            page * size,
+            DATE_FORMATS[form],
+            shuffled=options.order == "ties",
         )
-        return body.encode(), valid_until
+        total = f'"{len(found)}"' if options.total_as_text else len(found)
+        return (
+            f'{{"meta":[],"data":{{"totalCountSms":{total},"pageOfResult":{question.page},'
+            f'"smsDetails":[{",".join(rows)}]}}}}'
+        ).encode()
 
-    def total_text(self, total: int) -> str:
-        """Return `totalCountSms` as JSON."""
-        return f'"{total}"' if self.options.total_as_text else str(total)
-
-    def _current(self, question: Question) -> Selection:
-        changes = self.account.changes
-        return self.select(question.since, question.until, question.numbers, changes)
-
-    def _select(
-        self, since: int, until: int, numbers: frozenset[str] | None, _changes: int
-    ) -> Selection:
-        return self.account.select(since, until, numbers)
+    def question(self, raw: bytes) -> Question:
+        """Read a body."""
+        return read_question(raw, self.account.now() // DAY, self.options)
 
     def add_late_rows(self, raw: bytes, count: int) -> None:
         """Add SMS inside the requested range, to a requested phone number."""
-        try:
+        with contextlib.suppress(RefusedError):
             question = self.question(raw)
-        except RefusedError:
-            return
-        number = min(question.numbers or {"0000000000"})
-        since, until = question.since, min(question.until, self.account.now())
-        for k in range(count):
-            late = since + max(0, until - since) * k // count
-            self.account.add([self.late_row(number, late)])
+            number = min(question.numbers or {"0000000000"})
+            since, until = question.since, min(question.until, self.account.now())
+            for k in range(count):
+                late = since + max(0, until - since) * k // count
+                self.account.add([self.late_row(number, late)])
 
     def late_row(self, number: str, wall: int) -> Row:
         """Return an SMS that appears later than others, to the number with these ten digits."""
@@ -387,57 +266,11 @@ class Calltouch:
 
     def delete_rows(self, raw: bytes, count: int) -> None:
         """Delete some of the requested SMS, spread evenly over time."""
-        try:
+        with contextlib.suppress(RefusedError):
             question = self.question(raw)
-        except RefusedError:
-            return
-        selection = self._current(question)
-        places = {selection.total * k // count for k in range(count if selection.total else 0)}
-        pick = partial(self.account.page, selection, "ascending")
-        self.account.remove([row for place in places for row in pick(place, place + 1)])
-
-    def question(self, raw: bytes) -> Question:
-        """Read a body."""
-        return read_question(raw, self.account.now() // DAY, self.reading)
-
-    def config(self, url: str) -> dict[str, object]:
-        """Return a config.json for the connector."""
-        day, month, year = wall_text(self.account.first_wall)[:10].split("-")
-        return {
-            "access_token": TOKEN,
-            "site_id": SITE_ID,
-            "start_date": f"{year}-{month}-{day}",
-            "timezone": self.making.zone,
-            "api_url": url,
-        }
-
-    async def home(self, request: Request) -> Response:
-        """Show what this is."""
-        url = str(request.url.replace(path=PATHS[self.options.url][0], query=""))
-        facts = {
-            "URL": url,
-            "Access token": TOKEN,
-            "Site id": SITE_ID,
-            "Time zone": self.making.zone,
-            "SMS in the account": f"{len(self.account):,}",
-        }
-        stats = self.stats
-        counts = {
-            "Calls served": stats.served,
-            "Calls over the limit (429)": stats.limited,
-            "Calls refused": stats.refused,
-            "Calls answered by a fault": stats.faulted,
-            "Points spent": stats.points,
-        }
-        return HTMLResponse(home_page(facts, counts, json.dumps(self.config(url), indent=2)))
-
-    async def elsewhere(self, _request: Request, _error: Exception) -> Response:
-        """Answer at an address that is not the method's."""
-        if self.options.elsewhere == "redirect":
-            return RedirectResponse("https://calltouch.invalid/help", 302)
-        if self.options.elsewhere == "help":
-            return HTMLResponse(faults.page("Помощь Calltouch"))
-        return faults.status_page(404)
+            found = self.account.find(question.since, question.until, question.numbers)
+            places = {len(found) * k // count for k in range(count if found else 0)}
+            self.account.remove([found[place] for place in places])
 
     async def get_stats(self, request: Request) -> Response:
         """Return the counts, the last bodies (parsed if they are JSON) and the last calls."""
@@ -474,10 +307,10 @@ class Calltouch:
 
         async def lines() -> AsyncIterator[str]:
             everything = self.account.everything()
-            for start in range(0, everything.total, DUMPED_AT_ONCE):
+            for start in range(0, len(everything), DUMPED_AT_ONCE):
                 stop = start + DUMPED_AT_ONCE
-                rows = self.account.page(everything, "ascending", start, stop)
-                yield self.truth.rows(rows, "\n")[0] + "\n"
+                rows = self.account.written(everything, start, stop, form="truth")
+                yield "\n".join(rows) + "\n"
                 await asyncio.sleep(0)  # other calls go in between
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -496,20 +329,11 @@ class Calltouch:
         if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
             return _wrong("the body is a list of objects")
         for row in given:
-            wall = wall_seconds(str(row.get("dateSent")))
-            same = self.account.select(wall, wall) if wall is not None else Selection([], [])
-            for sms in self.account.page(same, "ascending", 0, same.total):
-                written = json.loads(self.truth.rows([sms], "")[0])
-                if all(written.get(name) == row.get(name) for name in IDENTITY):
-                    self.account.remove([sms])
-                    break
-            else:
+            sms = self.account.like(row)
+            if sms is None:
                 return _wrong(f"no such SMS: {row}")
+            self.account.remove([sms])
         return JSONResponse({"deleted": len(given)})
-
-
-def _takes_gzip(request: Request) -> bool:
-    return "gzip" in request.headers.get("Accept-Encoding", "")
 
 
 def _read(body: str | bytes) -> object:

@@ -224,7 +224,7 @@ def _cut(call: Call, right: Response) -> Response:
 def _in_charset(call: Call, right: Response) -> Response:
     charset = call.rule.get("charset", "windows-1251")
     text = json.dumps(json.loads(bytes(right.body), strict=False), ensure_ascii=False)
-    declared = f"application/json; charset={charset}"
+    declared = f"application/json; charset={call.rule.get('declared', charset)}"
     return Response(text.encode(charset, "json-escape"), right.status_code, media_type=declared)
 
 
@@ -243,14 +243,27 @@ BODIES: dict[str, Callable[[Call, Response], Response]] = {
     "half-json": _half,  # half of the body, complete by its Content-Length
     "damaged": _damaged,  # broken as JSON by a few bytes in its middle
     "cut": _cut,  # the connection ends after half of the body that Content-Length announces
-    "charset": _in_charset,  # as the rule's ``"charset"`` (windows-1251) has it, and declared
+    "charset": _in_charset,  # in ``"charset"`` (windows-1251), which ``"declared"`` may belie
     "cookie": _with_cookie,
     "page-under-status": _under_status,  # HTTP status ``"status"`` (500)
 }
 
 
+Deed = Callable[[Call], Awaitable[Response]]
+DEEDS: dict[str, Deed] = {}
+
+
+def _deed(*kinds: str) -> Callable[[Deed], Deed]:
+    def keep(deed: Deed) -> Deed:
+        DEEDS.update(dict.fromkeys(kinds, deed))
+        return deed
+
+    return keep
+
+
+@_deed("429-retry-after", "503-retry-after")
 async def _retry_after(call: Call) -> Response:
-    """`429-retry-after`, `503-retry-after`: after `seconds` (1), as a date with `"date": true`."""
+    """After `seconds` (1), as an HTTP date with `"date": true`."""
     seconds = call.rule.get("seconds", 1)
     response = status_page(int(call.rule["kind"][:3]))
     response.headers["Retry-After"] = (
@@ -259,98 +272,80 @@ async def _retry_after(call: Call) -> Response:
     return response
 
 
+@_deed("page-size")
 async def _page_size(call: Call) -> Response:
-    """`page-size`: the right answer of a service whose pages hold `rows` SMS."""
+    """The right answer of a service whose pages hold `rows` SMS."""
     return await call.right(call.rule.get("rows", 3))
 
 
+@_deed("gone-rows")
 async def _gone_rows(call: Call) -> Response:
-    """`gone-rows`: `rows` (3) requested SMS are deleted, then the right answer."""
+    """`rows` (3) requested SMS are deleted, then the right answer."""
     call.delete_rows(call.rule.get("rows", 3))
     return await call.right(None)
 
 
+@_deed("late-rows")
 async def _late_rows(call: Call) -> Response:
-    """`late-rows`: `rows` (3) SMS appear in the requested range, then the right answer."""
+    """`rows` (3) SMS appear in the requested range, then the right answer."""
     call.add_rows(call.rule.get("rows", 3))
     return await call.right(None)
 
 
+@_deed("slow")
 async def _slow(call: Call) -> Response:
-    """`slow`: the right answer after `seconds` (3)."""
+    """The right answer after `seconds` (3)."""
     await asyncio.sleep(call.rule.get("seconds", 3))
     return await call.right(None)
 
 
+@_deed("redirect")
 async def _redirect(call: Call) -> Response:
-    """`redirect`: 302 to `location`."""
+    """302 to `location`."""
     return RedirectResponse(call.rule.get("location", "https://calltouch.invalid/"), 302)
 
 
-async def _drip(call: Call) -> Response:
-    """`drip`: 200, then a space every `seconds` (1), for ever."""
-    return _blanks(1, call.rule.get("seconds", 1))
+@_deed("drip", "endless")
+async def _blanks(call: Call) -> Response:
+    """200, then a space every `seconds` (1), or many in chunks as fast as they are taken."""
+    dripping = call.rule["kind"] == "drip"
 
-
-async def _endless(call: Call) -> Response:
-    """`endless`: 200, then spaces in chunks, as fast as they are taken, for ever."""
-    return _blanks(65_536, 0)
-
-
-def _blanks(size: int, seconds: float) -> Response:
     async def blanks() -> AsyncIterator[bytes]:
         while True:
-            yield b" " * size
-            await asyncio.sleep(seconds)
+            yield b" " * (1 if dripping else 65_536)
+            await asyncio.sleep(call.rule.get("seconds", 1) if dripping else 0)
 
     return StreamingResponse(blanks(), media_type="application/json")
 
 
+@_deed("bomb")
 async def _bomb(call: Call) -> Response:
-    """`bomb`: 4 GB of spaces, compressed to 4 MB."""
-    part = gzip.compress(b" " * 2**26)
+    """4 GB of spaces, compressed to 4 MB."""
     headers = {"Content-Encoding": "gzip"}
-    return Response(part * 64, headers=headers, media_type="application/json")
+    body = gzip.compress(b" " * 2**26) * 64
+    return Response(body, headers=headers, media_type="application/json")
 
 
-async def _silent(call: Call) -> Response:
-    """`silent`: no answer until the client disconnects."""
-    return Raw(b"", "silence")
+@_deed("silent", "reset")
+async def _no_answer(call: Call) -> Response:
+    """The request is taken and nothing is said, or the connection is reset."""
+    return Raw(b"", call.rule["kind"])
 
 
-async def _reset(call: Call) -> Response:
-    """`reset`: the connection is reset without an answer."""
-    return Raw(b"", "reset")
-
-
+@_deed("negative-chunk")
 async def _negative_chunk(call: Call) -> Response:
-    """`negative-chunk`: a chunk whose size is below zero."""
+    """A chunk whose size is below zero."""
     return Raw(_head("Transfer-Encoding: chunked") + b"-5\r\n{}\r\n0\r\n\r\n", "close", 200)
 
 
-DEEDS: dict[str, Callable[[Call], Awaitable[Response]]] = {
-    "429-retry-after": _retry_after,
-    "503-retry-after": _retry_after,
-    "page-size": _page_size,
-    "gone-rows": _gone_rows,
-    "late-rows": _late_rows,
-    "slow": _slow,
-    "redirect": _redirect,
-    "drip": _drip,
-    "endless": _endless,
-    "bomb": _bomb,
-    "silent": _silent,
-    "reset": _reset,
-    "negative-chunk": _negative_chunk,
-}
 KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS]
 _WHOLE = {"at", "every", "from", "times", "rows", "status"}
 _SECONDS = {"after", "for", "seconds"}
-_OTHERS = {"date", "location", "words", "charset"}
+_OTHERS = {"date", "location", "words", "charset", "declared"}
 
 
 class Raw(Response):
-    """Bytes below HTTP, after which the connection is closed, reset or left in silence."""
+    """Bytes below HTTP, after which the connection is closed, reset or left silent."""
 
     def __init__(self, sent: bytes, end: str, status_code: int = 0) -> None:
         super().__init__(status_code=status_code)

@@ -2,17 +2,21 @@
 
 The bodies and most messages are those of Calltouch's documentation, here called the page. Its
 messages are Symfony's, in Russian, so where it gives none, Symfony's is used. The only HTTP status
-it gives is 429; the others here are the usual ones. A `Reading` says what differs from all this.
+it gives is 429; the others here are the usual ones. The options say what differs from all this.
 """
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
-from sandbox.account import DAY, last_digits, wall_seconds
+from sandbox.times import DAY, last_digits, wall_seconds
+
+if TYPE_CHECKING:
+    from sandbox.options import Options
 
 MAX_NUMBERS = 10_000
 NUMBER_DIGITS = 10  # with the area or operator code
@@ -105,18 +109,6 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the service differs from the page, or does what the page leaves open."""
-
-    allow: Sequence[str] = ()  # of ALLOWANCES
-    refuse: Sequence[str] = ()  # of REFUSALS
-    statuses: Mapping[str, int] = field(default_factory=lambda: STATUSES)
-    forms: Mapping[str, str] = field(default_factory=dict)  # a key of FORMS, or html, by reason
-    max_days: int | None = None  # of a range
-    kept_days: int | None = None
-
-
-@dataclass(frozen=True)
 class Question:
     """A valid body: wall seconds, the phone numbers' last ten digits, and the page, from 1."""
 
@@ -126,7 +118,7 @@ class Question:
     page: int
 
 
-def read_question(raw: bytes, today: int, reading: Reading) -> Question:
+def read_question(raw: bytes, today: int, options: "Options") -> Question:
     """Read a body; `today` is the day in the account's zone, in days since 1970.
 
     Raises:
@@ -143,19 +135,19 @@ def read_question(raw: bytes, today: int, reading: Reading) -> Question:
             raise RefusedError("field", message(MISSING_FIELD.format(field=name)))
 
     violations: Violations = []
-    last = today if "future" not in reading.allow else sys.maxsize
+    last = today if "future" not in options.allow else sys.maxsize
     since, until = (
-        _date(name, _day_first(body[name], reading), last, violations) for name in REQUIRED
+        _date(name, _day_first(body[name], options), last, violations) for name in REQUIRED
     )
     reversed_range = since is not None and until is not None and since > until
-    if reversed_range and "reversed" not in reading.allow:
+    if reversed_range and "reversed" not in options.allow:
         violations += [("dateFrom", AFTER_DATE_TO), ("dateTo", BEFORE_DATE_FROM)]
-    violations += _out_of_reach(since, until, today, reading)
+    violations += _out_of_reach(since, until, today, options)
     numbers, page = None, 1
     if "phoneNumbers" in body:
-        numbers = _numbers(body["phoneNumbers"], violations, reading)
+        numbers = _numbers(body["phoneNumbers"], violations, options)
     if "pageOfResult" in body:
-        page = _page(body["pageOfResult"], violations, reading)
+        page = _page(body["pageOfResult"], violations, options)
     violations += [(name, UNEXPECTED) for name in body if name not in FIELDS]
     if violations or since is None or until is None:
         raise RefusedError("value", validation_error(violations))
@@ -169,13 +161,13 @@ def check_page(page: int, last: int) -> None:
         raise RefusedError("value", validation_error(violations))
 
 
-def _day_first(value: object, reading: Reading) -> object:
-    """Return a date as `wall_seconds` reads it; one that the reading refuses becomes unreadable."""
+def _day_first(value: object, options: "Options") -> object:
+    """Return a date as `wall_seconds` reads it; one that is to be refused becomes unreadable."""
     if not isinstance(value, str):
         return value
-    if "dots" in reading.refuse and "." in value:
+    if "dots" in options.refuse and "." in value:
         return "." + value
-    parts = _YEAR_FIRST.fullmatch(value) if "year-first" in reading.allow else None
+    parts = _YEAR_FIRST.fullmatch(value) if "year-first" in options.allow else None
     return "{3}{1}{2}{1}{0}{4}".format(*parts.groups()) if parts else value
 
 
@@ -195,17 +187,17 @@ def _date(name: str, value: object, last: int, violations: Violations) -> int | 
 
 
 def _out_of_reach(
-    since: int | None, until: int | None, today: int, reading: Reading
+    since: int | None, until: int | None, today: int, options: "Options"
 ) -> Iterator[tuple[str, str]]:
     if since is None or until is None:
         return
-    if reading.max_days is not None and until - since > reading.max_days * DAY:
-        yield "dateFrom", TOO_LONG.format(days=reading.max_days)
-    if reading.kept_days is not None and since // DAY < today - reading.kept_days:
-        yield "dateFrom", TOO_OLD.format(days=reading.kept_days)
+    if options.max_days is not None and until - since > options.max_days * DAY:
+        yield "dateFrom", TOO_LONG.format(days=options.max_days)
+    if options.kept_days is not None and since // DAY < today - options.kept_days:
+        yield "dateFrom", TOO_OLD.format(days=options.kept_days)
 
 
-def _numbers(value: object, violations: Violations, reading: Reading) -> frozenset[str]:
+def _numbers(value: object, violations: Violations, options: "Options") -> frozenset[str]:
     if not isinstance(value, list):
         violations.append(("phoneNumbers", WRONG_TYPE.format(type="array")))
         return frozenset()
@@ -221,17 +213,17 @@ def _numbers(value: object, violations: Violations, reading: Reading) -> frozens
         elif len(number) < NUMBER_DIGITS:
             violations.append((f"phoneNumbers[{place}]", NO_NUMBER if item.strip() else EMPTY))
         # Where masks are refused, a number is found only as the method itself writes it.
-        if "masks" not in reading.refuse or item == f"7{number}":
+        if "masks" not in options.refuse or item == f"7{number}":
             numbers.append(number)
     return frozenset(numbers)
 
 
-def _page(value: object, violations: Violations, reading: Reading) -> int:
-    if isinstance(value, str) and value.isdecimal() and "page-text" in reading.allow:
+def _page(value: object, violations: Violations, options: "Options") -> int:
+    if isinstance(value, str) and value.isdecimal() and "page-text" in options.allow:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         violations.append(("pageOfResult", WRONG_TYPE.format(type="integer")))
         return 1
-    if value <= 1 and f"page-{value}" not in reading.allow:
+    if value <= 1 and f"page-{value}" not in options.allow:
         violations.append(("pageOfResult", NOT_ABOVE_1))
     return max(1, value)
