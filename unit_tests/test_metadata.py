@@ -66,6 +66,15 @@ def test_the_registry_has_the_packages_name_and_version() -> None:
     assert DATA["dockerImageTag"] == PACKAGE["Version"]
 
 
+@pytest.mark.parametrize("name", ["ci", "release", "supply-chain"])
+def test_what_may_write_to_the_repository_runs_no_package(name: str) -> None:
+    jobs = yaml.safe_load(text(f".github/workflows/{name}.yml"))["jobs"]
+    for job in jobs.values():
+        if job.get("permissions", {}).get("contents") == "write":
+            commands = "\n".join(step.get("run", "") for step in job["steps"])
+            assert set(re.findall(r"^(\S+)", commands, re.MULTILINE)) <= {"awk", "cp", "gh", "git"}
+
+
 def test_both_changelogs_date_the_version_alike() -> None:
     version = re.escape(PACKAGE["Version"])
     dated = found(rf"^## {version} - (\S+)$", "CHANGELOG.md")
