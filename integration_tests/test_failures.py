@@ -66,12 +66,10 @@ def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("stop", ["config", "SIGHUP", "SIGINT", "SIGTERM"])
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
     sandbox: Sandbox, tmp_path: Path, stop: str
 ) -> None:
-    # A shell has what it runs in the background ignore them, and children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The second page is silent; the third ends the sync, or a person does.
     plan = [{"kind": "silent", "at": 3}]
     if stop == "config":

@@ -204,12 +204,10 @@ def test_no_command_writes_a_file(
 
 
 @pytest.mark.parametrize("stop", ["", "SIGTERM", "SIGHUP", "SIGINT", "SIGKILL"])
+@pytest.mark.usefixtures("heeded_signals")
 def test_no_file_is_there_while_a_sync_runs_and_none_stays_however_it_ends(
     plain: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
 ) -> None:
-    # A shell has what it runs in the background ignore them, and children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))

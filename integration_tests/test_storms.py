@@ -212,6 +212,7 @@ def read_late(sandbox: Sandbox, folder: Path, plan: list[dict[str, Any]]) -> Out
         ("process 1", "reads on", "SIGTERM", 143),
     ],
 )
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_signal_ends_a_sync_in_seconds_and_between_two_lines(
     sandbox: Sandbox,
     tmp_path: Path,
@@ -221,9 +222,6 @@ def test_a_signal_ends_a_sync_in_seconds_and_between_two_lines(
     stop: str,
     code: int,
 ) -> None:
-    # A shell has what it runs in the background ignore them, and children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if place == "process 1":
         namespace = ["unshare", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
         namespace += ["--pid", "--fork", "--kill-child"]
