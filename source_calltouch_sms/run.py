@@ -89,9 +89,8 @@ def _report(report: Callable[..., Any], *error: Any) -> None:
 
 def _end_by_signals() -> None:
     """Let signals end the process without a traceback and, on POSIX, between two lines."""
-    ignored = signal.SIG_IGN  # as by `nohup`
     names = {"SIGHUP", "SIGINT", "SIGTERM"}
-    ends = [s for s in signal.Signals if s.name in names and signal.getsignal(s) != ignored]
+    ends = {s for s in signal.Signals if s.name in names and signal.getsignal(s) != signal.SIG_IGN}
     for signum in ends:
         signal.signal(signum, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
