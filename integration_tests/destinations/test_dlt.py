@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -29,7 +30,7 @@ from integration_tests.destinations.account import (
     identity,
 )
 from integration_tests.destinations.sql import expected, plain, queries
-from sandbox.process import Sandbox
+from sandbox.process import Sandbox, running
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "calltouch_sms_10777.sms_messages"
@@ -144,6 +145,57 @@ def test_killed_load_loses_nothing(sandbox: Sandbox, postgres: Destination) -> N
     assert SMS - early <= postgres.sync(config) < SMS
     rows = postgres.rows(sandbox.timezone)
     assert Counter(map(identity, rows.values())) == _identities(sandbox)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_leaves_no_sms_and_no_connector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    destination = Destination("duckdb", str(tmp_path / "sms.duckdb"), duckdb.connect, tmp_path)
+    with running("--sms", "100", "--latency", "3") as sandbox:
+        with destination.start(sandbox.config()) as process:
+            until(lambda: sandbox.stats()["bodies"])
+            (path,) = folder.glob("*/pid")
+            connector = Path("/proc", path.read_text(), "cmdline")
+            process.send_signal(number)
+        until(lambda: not list(folder.iterdir()))
+        assert not connector.exists() or not connector.read_bytes()  # a zombie's is empty
+
+
+def test_odd_dates_and_names_are_loaded_for_the_owners_eyes_alone(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "sms.duckdb"
+    destination = Destination("duckdb", str(file), lambda: duckdb.connect(str(file)), tmp_path)
+    sms = {"phoneNumber": "70000000001", "dateSent": "9999-12-31T23:59:59", "SMSSTATUS": "a"}
+    sandbox.add_sms([sms, sms | {"smsstatus": "b"}])
+    for _ in range(2):
+        destination.sync(sandbox.config())
+        years = destination.query(f'SELECT count(*) FROM {TABLE} WHERE year("dateSent") = 9999')
+        assert years == [(2,)]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("address", ["postgresql://me:{}@localhost:1/db", "{}://me:{}@h/{}"])
+def test_no_password_is_shown(sandbox: Sandbox, tmp_path: Path, address: str) -> None:
+    address = address.replace("{}", "geheim")
+    destination = Destination("postgres", address, psycopg2.connect, tmp_path)
+    with destination.start(sandbox.config()) as process:
+        said, _ = process.communicate()
+    assert process.returncode == 1
+    assert "Cannot use the destination postgres" in said
+    assert "geheim" not in said
+
+
+def until(condition: Callable[[], object]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("it has not come to pass")
 
 
 def _identities(sandbox: Sandbox) -> "Counter[Row]":
