@@ -28,7 +28,7 @@ HARMFUL = (
     " --url under-access --elsewhere redirect"
 )
 RED = ["Are both ends", "Do the parts", "Does page 2"]
-CAPPED = "--sms 3000 --cap 1000 --refuse masks --beyond-last repeated"
+CAPPED = "--sms 3000 --cap 1000 --refuse masks --date-format mm/dd/yyyy --beyond-last repeated"
 UNTOLD = {"latency", "rate", "refusals"}
 
 
@@ -63,3 +63,12 @@ def test_the_suite_finds_how_a_service_reads_the_documentation(
     assert refusals >= asked
     assert spent <= int(re.findall(r"at most (\d+) API points", written)[0]) <= 80
     assert not [form for secret in secrets for form in forms(secret) if form in written.encode()]
+
+
+def test_an_address_that_the_connector_refuses_is_never_asked(tmp_path: Path) -> None:
+    with running("--sms", "0") as sandbox:
+        address = sandbox.url.replace("127.0.0.1", "localhost.")
+        (tmp_path / "config.json").write_text(json.dumps(sandbox.config(api_url=address)))
+        with pytest.raises(SystemExit, match="api_url"):
+            main(["--config", str(tmp_path / "config.json")])
+        assert sandbox.stats()["calls"] == []

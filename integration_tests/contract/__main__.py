@@ -79,16 +79,17 @@ def ask(service: Calltouch) -> tuple[list[tuple[str, ...]], list[str]]:
 def markdown(rows: list[tuple[str, ...]], options: list[str], summary: str) -> str:
     """Return the report for a file."""
     lines = [HEADINGS, ("---",) * len(HEADINGS), *rows]
-    table = [" | ".join(cell.replace("|", r"\|") for cell in ("", *line, "")) for line in lines]
-    return "\n".join(
-        [
-            "# Calltouch's API, asked what its documentation leaves open\n",
-            f"{datetime.now(timezone.utc):%Y-%m-%d}. {summary}\n",
-            *(line.strip() for line in table),
-            "\nThe sandbox plays the same with `--like` and this file, or with:\n",
-            f"    {' '.join(['python -m sandbox', *options])}\n",
-        ]
-    )
+    table = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    return f"""# Calltouch's API, asked what its documentation leaves open
+
+{datetime.now(timezone.utc):%Y-%m-%d}. {summary}
+
+{chr(10).join(table)}
+
+The sandbox plays the same with `--like` and this file, or with:
+
+    python -m sandbox {" ".join(options)}
+"""
 
 
 if __name__ == "__main__":

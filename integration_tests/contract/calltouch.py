@@ -123,11 +123,13 @@ class Calltouch:
             page = api.read_page(response.content, response.headers.get("Content-Type", ""))
             words = "with SMS" if page.rows else "no SMS"
         except api.ErrorBody as error:
-            form, words = ERRORS.get(type(error), ("html", "a body that is not documented"))
+            is_html = response.content.lstrip().startswith(b"<")
+            other = "html", "HTML" if is_html else "a body that is not documented"
+            form, words = ERRORS.get(type(error), other)
             if form not in {"right", "html"}:  # the words of a missing right name the user
                 words += self._redactor.quote(str(error))
         status, took = response.status_code, time.monotonic() - begun
-        words = f"HTTP {status}, {words}"
+        words = f"HTTP {status}{' with a redirect' * response.is_redirect}, {words}"
         return Reply(words, status, response.headers, response.content, page, form, took)
 
     def ask(self, since: datetime, until: datetime, url: str = "", **fields: Any) -> Reply:
@@ -204,7 +206,7 @@ class Calltouch:
     @cached_property
     def second(self) -> datetime:
         """A second of few SMS, if possible not a minute's first, in the middle of that page's."""
-        counts = Counter(wall for wall in self.times(self.first) if wall)
+        counts = Counter(wall for _, wall in self.sms(self.first) if wall)
         if not counts:
             raise UnansweredError("the range has no SMS, or none whose date can be read")
         middle = sorted(counts)[len(counts) // 2]
@@ -227,17 +229,16 @@ class Calltouch:
         ends = (self.second, self.second) if self.first.page.rows else self.range
         return {"dateFrom": api.wire_time(ends[0]), "dateTo": api.wire_time(ends[1]), **fields}
 
-    def sms(self, reply: Reply) -> list[tuple[int, str]]:
-        """Return the page's SMS as the connector reads them: identities, and wall times in ISO."""
+    def sms(self, reply: Reply) -> list[tuple[int, datetime | None]]:
+        """Return the page's SMS as the connector reads them: identities and wall times."""
         rows = [dict(row) for row in reply.page.rows]
         try:
-            return self._reader.sms(rows, *self.range)
+            sms = self._reader.sms(rows, *self.range)
         except AirbyteTracedException:  # it can read no date
-            return [(hash(json.dumps(row)), "") for row in rows]
-
-    def times(self, reply: Reply) -> list[datetime | None]:
-        """Return the page's wall times, None where the connector reads none."""
-        return [datetime.fromisoformat(wall) if wall else None for _, wall in self.sms(reply)]
+            sms = [(hash(json.dumps(row)), "") for row in rows]
+        return [
+            (identity, datetime.fromisoformat(wall) if wall else None) for identity, wall in sms
+        ]
 
     def count(self, *replies: Reply) -> Counter[int]:
         return Counter(identity for reply in replies for identity, _ in self.sms(reply))

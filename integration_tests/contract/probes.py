@@ -20,6 +20,7 @@ from integration_tests.contract.calltouch import (
     Reply,
     UnansweredError,
 )
+from sandbox.options import DATE_FORMATS
 from sandbox.texts import FINAL, PASSED_ON, QUEUED, UNANSWERED
 from source_calltouch_sms import api
 from source_calltouch_sms.records import FIELDS
@@ -30,13 +31,6 @@ Found = tuple[str, ...]
 LONG_AGO, LONG = datetime(2000, 1, 1), timedelta(days=1000)
 AT_ONCE = 6
 STATUSES, DETAILS = map(set, zip(*FINAL, PASSED_ON, QUEUED, UNANSWERED, strict=True))
-# The sandbox's names of the forms of dates, whose digits are 9 here.
-DATES = {
-    "99-99-9999 99:99:99": "dd-mm-yyyy",
-    "99.99.9999 99:99:99": "dd.mm.yyyy",
-    "9999-99-99 99:99:99": "yyyy-mm-dd",
-    "99/99/9999 99:99:99": "mm/dd/yyyy",
-}
 # A number's ten digits as people write them.
 MASKS = {
     "8XXXXXXXXXX": "8{}{}{}{}",
@@ -79,35 +73,36 @@ def longest_range(service: Calltouch) -> Found:
 
 
 def dates(service: Calltouch) -> Found:
-    forms = {re.sub(r"\d", "9", str(row.get("dateSent"))) for row in service.rows}
-    names = {DATES[form] for form in forms if form in DATES}
-    name = "mixed" if len(names) > 1 else min(names, default="dd-mm-yyyy")
-    option, (since, until) = f"--date-format {name}", service.range
-    shown = (f if re.fullmatch("[9T/.:+Z -]{8,30}", f) else "another form" for f in forms)
-    written = f"written {' and '.join(sorted(set(shown)))}"
-    walls = service.times(service.first)
+    (since, until), walls = service.range, [wall for _, wall in service.sms(service.first)]
+    sent = [str(row.get("dateSent")) for row in service.rows]
+    forms = {re.sub(r"\d", "9", text) for text in sent}
+    shown = {form if re.fullmatch("[9T/.:+Z -]{8,30}", form) else "another form" for form in forms}
+    written = f"written {' and '.join(sorted(shown))}"
+    options = [
+        f"--date-format {name}"
+        for name, form in DATE_FORMATS.items()
+        if all(wall and f"{wall:{form}}" == text for wall, text in zip(walls, sent, strict=True))
+    ][:1]
     if unread := walls.count(None):
-        raise LostError(f"{unread:,} of {len(walls):,} cannot be read, {written}", option)
+        raise LostError(f"{unread:,} of {len(walls):,} cannot be read, {written}")
     if outside := sum(not since <= wall <= until for wall in walls if wall):
-        raise LostError(f"{outside:,} of {len(walls):,} lie outside the range, {written}", option)
-    return f"yes, all {written}", option
+        raise LostError(f"{outside:,} of {len(walls):,} lie outside the range, {written}", *options)
+    return f"yes, all {written}", *options
 
 
 def total(service: Calltouch) -> Found:
     rows, told = len(service.rows), service.first.page.total
-    body = json.loads(service.first.body.decode("utf-8-sig", "replace"), strict=False)
-    is_text = isinstance(body["data"]["totalCountSms"], str)
+    is_text = re.search(rb'"totalCountSms"\s*:\s*"', service.first.body) is not None
     than = "fewer than" if told < rows else "as many as" if told == rows else "more than"
-    kind = "digits as text" if is_text else "an integer"
-    return f"{kind}, {than} the rows of the first page", *["--total-as-text"] * is_text
+    words = f"{'digits as text' if is_text else 'an integer'}, {than} the rows of the first page"
+    return words, *["--total-as-text"] * is_text
 
 
 def ends(service: Calltouch) -> Found:
     moment = service.second
-    in_moment = zip(service.sms(service.first), service.times(service.first), strict=True)
-    expected = Counter(identity for (identity, _), wall in in_moment if wall == moment)
+    expected = Counter(identity for identity, wall in service.sms(service.first) if wall == moment)
     if not expected - service.count(service.in_second):
-        if others := sum(wall != moment for wall in service.times(service.in_second)):
+        if others := sum(wall != moment for _, wall in service.sms(service.in_second)):
             raise LostError(f"more than included: {many(others, 'SMS')} of other seconds came too")
         return ("yes: from and to the same second, its SMS came and no others",)
     for name, before, after in ("to-excluded", 0, 1), ("from-excluded", 1, 0), ("excluded", 1, 1):
@@ -179,7 +174,7 @@ def masks(service: Calltouch) -> Found:
 
 def order(service: Calltouch) -> Found:
     first, again = service.sms(service.first), service.sms(service.get(*service.range))
-    times, later = ([wall for _, wall in sms] for sms in (first, again))
+    times, later = ([str(wall) for _, wall in sms] for sms in (first, again))
     orders = {"ascending": sorted(times), "descending": sorted(times, reverse=True)}
     name = next((name for name, by_time in orders.items() if times == by_time), "mixed")
     words = "not by time" if name == "mixed" else f"{name} by time"
@@ -265,46 +260,25 @@ def after_last(service: Calltouch) -> Found:
 
 def wrong_url(service: Calltouch) -> Found:
     reply = service.post(service.body(), service.url + "-")
-    if "Location" in reply.headers:
-        return f"a redirect, HTTP {reply.status}", "--elsewhere redirect"
-    if reply.body.lstrip()[:1] == b"<":
-        name = "404" if reply.status == 404 else "help"
-        return f"HTTP {reply.status}, HTML", f"--elsewhere {name}"
-    return (reply.words,)
+    found = "redirect" if "Location" in reply.headers else "404" if reply.status == 404 else "help"
+    return reply.words, f"--elsewhere {found}"
 
 
 # What stands on the wire.
 
 
-def letters(service: Calltouch) -> Found:
-    text = service.first.body.decode("utf-8", "replace")
-    if re.search(r"\\u04[0-9a-fA-F]{2}", text):
-        return (r"escaped, \uXXXX",)
-    if re.search("[Ѐ-ӿ]", text):
-        return "as they are, in UTF-8", "--unescaped-unicode"
-    raise UnansweredError("no Russian letter came")
-
-
-def breaks(service: Calltouch) -> Found:
-    if not any("\n" in str(row.get("smsMessage")) for row in service.rows):
-        raise UnansweredError("no text with a line break came")
-    try:
-        json.loads(service.first.body)
-    except ValueError:
-        return "unescaped", "--raw-breaks"
-    return (r"escaped, \n",)
-
-
-def compressed(service: Calltouch) -> Found:
-    encoding = service.first.headers.get("Content-Encoding", "").lower()
-    if encoding == "gzip":
-        return "yes, by gzip", "--gzip"
-    return ("yes, by another method than gzip" if encoding else "no",)
-
-
-def seconds(service: Calltouch) -> Found:
-    took, size = service.first.seconds, len(service.first.body) // len(service.rows)
-    return f"{took:.1f} s, {size} bytes an SMS", *[f"--latency {took:.1f}"] * (took >= 0.05)
+def on_the_wire(service: Calltouch) -> Found:
+    body = service.first.body
+    took, size = service.first.seconds, len(body) // len(service.rows)
+    is_plain = re.search("[Ѐ-ӿ]", body.decode("utf-8", "replace")) is not None
+    is_raw = b"\n" in body.strip()
+    is_gzip = service.first.headers.get("Content-Encoding", "") == "gzip"
+    words = f"letters {'as they are' if is_plain else 'escaped'}, line breaks "
+    words += f"{'as they are' if is_raw else 'escaped or none'}, {'' if is_gzip else 'no '}gzip"
+    switches = {"--unescaped-unicode": is_plain, "--raw-breaks": is_raw, "--gzip": is_gzip}
+    switches[f"--latency {took:.1f}"] = took >= 0.05
+    played = (switch for switch, is_on in switches.items() if is_on)
+    return f"{words}; {took:.1f} s, {size} bytes an SMS", *played
 
 
 def fields(service: Calltouch) -> Found:
@@ -317,13 +291,9 @@ def fields(service: Calltouch) -> Found:
 
 def statuses(service: Calltouch) -> Found:
     pairs = {(str(r.get("smsStatus")), str(r.get("smsStatusDetail"))) for r in service.rows}
-    others = {pair for pair in pairs if pair[0] not in STATUSES or pair[1] not in DETAILS}
-    texts = "\n".join(str(row.get("smsMessage")) for row in service.rows)
-    known = sorted(
-        ":".join(pair)
-        for pair in others  # words, and of no text of an SMS
-        if all(re.fullmatch("[A-Za-zА-Яа-яЁё_ -]{1,40}", w) and w not in texts for w in pair)
-    )
+    others = {":".join(pair) for pair in pairs if pair[0] not in STATUSES or pair[1] not in DETAILS}
+    # A word or two each; what is longer may be a text.
+    known = sorted(o for o in others if re.fullmatch(r"[\w-]{1,20}:[^\W\d_]+( [^\W\d_]+){0,3}", o))
     words = known + ["others that are not shown"] * (len(others) > len(known))
     return ", ".join(words) or "none", *(shlex.join(["--also-status", pair]) for pair in known)
 
@@ -334,7 +304,7 @@ def statuses(service: Calltouch) -> Found:
 def time_zone(service: Calltouch) -> Found:
     midnight = service.now.replace(hour=0, minute=0, second=0)
     today = service.get(midnight, midnight + timedelta(days=1) - SECOND)
-    walls = [wall for wall in service.times(today) if wall]
+    walls = [wall for _, wall in service.sms(today) if wall]
     if not walls:
         raise UnansweredError("there are no SMS of today")
     minutes = round((service.now + MINUTE - max(walls)) / MINUTE)
