@@ -21,7 +21,7 @@ from sandbox.process import Sandbox, running
 
 SMS = 25_352
 LOOKBACK_DAYS = 3
-NOTE = "A sandbox made this account up. In it, some statuses never settle."
+NOTE = "A sandbox made this account up, bad campaign included; some of its statuses never settle."
 DAYS = 4  # after that every status in the sandbox has settled
 NEW = 3
 FILE = Path(__file__).with_name("calltouch_sms.duckdb")
@@ -82,8 +82,7 @@ def show(sandbox: Sandbox, folder: Path) -> None:
         CONSOLE.print(f"   {old:>10} -> {new:<10} {count:>5,}")
 
     compare(pipeline, sandbox)
-    path = os.path.relpath(FILE)
-    CONSOLE.print(f"\nThe SMS are in {path}, table sms_messages.\n")
+    CONSOLE.print(f"\nThe SMS are in {os.path.relpath(FILE)}, table sms_messages.\n")
     show_account(rows(pipeline, *COLUMNS), sandbox.timezone, NOTE)
 
 

@@ -97,7 +97,7 @@ def draw(counts: Counts, today: date, note: str) -> Figure:
             if kind == "pending":
                 age = (today - day).days
                 ages[next((name for most, name in AGES.items() if age <= most), "older")] += count
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(11, 7), layout="constrained")
     share = f"{totals['delivered'] / totals.total():.1%}"
     title = f"{totals.total():,} SMS sent through Calltouch, {share} delivered, as of {today}"
     figure.suptitle(title, x=0.01, ha="left", weight="bold", size=15)
@@ -105,9 +105,9 @@ def draw(counts: Counts, today: date, note: str) -> Figure:
     top, bottom = figure.subfigures(2)
     draw_days(top.subplots(), days, totals)
     left, right = bottom.subplots(1, 2)
-    draw_bars(left, "Still pending, by age in days", "pending", ages, [*AGES.values()])
+    draw_bars(left, "Pending in the last 30 days, by age", "pending", ages, [*AGES.values()])
     if ages["older"]:
-        left.set_xlabel(f"{ages['older']:,} older ones may stay pending for ever.", loc="left")
+        left.set_xlabel(f"{ages['older']:,} older ones may never settle.", loc="left")
     names = [name for name, _ in reasons.most_common(10)]
     draw_bars(right, "Undelivered, by reason", "undelivered", reasons, names)
     return figure
@@ -125,6 +125,7 @@ def draw_days(axes: Axes, days: dict[str, Counter[date]], totals: Counter[str]) 
     axes.set_title("SMS by day, in the last two years", loc="left", weight="bold")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.01)
 
 
@@ -134,6 +135,7 @@ def draw_bars(axes: Axes, title: str, kind: str, counts: Counter[str], names: li
     bars = axes.barh(names, [counts[name] for name in names], color=COLORS[kind])
     axes.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3)
     axes.invert_yaxis()
+    axes.set_xlim(left=0)
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
     axes.margins(x=0.15)

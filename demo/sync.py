@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import dlt
@@ -202,10 +201,9 @@ def _explained() -> Iterator[None]:
             raise FailedError(f"dlt could not {error.step}: {type(cause).__name__}.") from None
         reason = str(cause).rpartition("reason given is: ")[2].partition("\n  for field")[0].strip()
         with suppress(Exception):  # a driver may find no credentials to hide
-            for value in map(str, dict(error.pipeline.sql_client().credentials).values()):
-                reason = (
-                    re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", reason) if value else reason
-                )
+            values = filter(None, map(str, dict(error.pipeline.sql_client().credentials).values()))
+            any_value = "|".join(map(re.escape, values))
+            reason = re.sub(rf"(?<!\w)({any_value})(?!\w)", "…", reason)
         reason = re.sub(".*@", "…@", reason)
         name = error.pipeline.destination.destination_name
         hint = "" if name == "duckdb" else f"\nIts settings are read from {SECRETS}."
@@ -224,12 +222,6 @@ def rows(pipeline: dlt.Pipeline, *columns: str) -> Iterator[tuple[Any, ...]]:
 
 def run(work: Callable[[Path], None]) -> int:
     """Do the work with a folder for its files; return the exit code, 1 if it failed."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, stop)
     os.umask(0o077)  # what is written is for its owner's eyes
     logging.disable()  # drivers log addresses
     folder = tempfile.mkdtemp(prefix="calltouch-sms-")
@@ -239,6 +231,8 @@ def run(work: Callable[[Path], None]) -> int:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that Ctrl+C does not end it
     )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
         work(Path(folder))
     except FailedError as error:
