@@ -21,7 +21,7 @@ from source_calltouch_sms.config import Config
 from source_calltouch_sms.records import RecordMaker
 from source_calltouch_sms.redaction import Redactor
 
-SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
 FEWER_DAYS = (365, 90, 30, 1)  # where the whole range is too much for the service
 PATHS = [url.partition("/api/")[2] for url in (api.URL, api.URL_UNDER_ACCESS)]
 # What error bodies are: a form, as the sandbox's `--refusal` names it, and words.
@@ -53,13 +53,11 @@ class Reply(NamedTuple):
     """What came for one request."""
 
     words: str
-    status: int = 0
-    """0 where no HTTP came."""
+    status: int = 0  # where no HTTP came
     headers: Mapping[str, str] = {}
     body: bytes = b""
     page: api.Page = api.Page(0, [])
-    form: str = "html"
-    """Of the error, as in `ERRORS`; "" where the connector reads the body as a page."""
+    form: str = "html"  # of the error, as in `ERRORS`; "" where the connector reads a page
     seconds: float = 0.0
 
     @property
@@ -88,7 +86,7 @@ class Calltouch:
         # No proxy of the environment's gets what is for this machine.
         self._session.trust_env = host not in {"localhost", "::1"} and not host.startswith("127.")
         # A minute back: clocks differ, and the newest SMS are still coming.
-        self.now = datetime.now(self.zone).replace(tzinfo=None, microsecond=0) - MINUTE
+        self.now = datetime.now(self.zone).replace(tzinfo=None, microsecond=0) - 60 * SECOND
         self._start = min(config.start, self.now)
 
     def post(self, body: object, url: str = "", **headers: str) -> Reply:

@@ -11,15 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from integration_tests.contract.calltouch import (
-    MINUTE,
-    PATHS,
-    SECOND,
-    Calltouch,
-    LostError,
-    Reply,
-    UnansweredError,
-)
+from integration_tests.contract.calltouch import Calltouch, LostError, Reply, UnansweredError
 from sandbox.options import DATE_FORMATS
 from sandbox.texts import FINAL, PASSED_ON, QUEUED, UNANSWERED
 from source_calltouch_sms import api
@@ -28,7 +20,7 @@ from source_calltouch_sms.records import FIELDS
 Found = tuple[str, ...]
 """In words, and as options of the sandbox."""
 
-LONG_AGO, LONG = datetime(2000, 1, 1), timedelta(days=1000)
+SECOND, LONG, LONG_AGO = timedelta(seconds=1), timedelta(days=1000), datetime(2000, 1, 1)
 AT_ONCE = 6
 STATUSES, DETAILS = map(set, zip(*FINAL, PASSED_ON, QUEUED, UNANSWERED, strict=True))
 # A number's ten digits as people write them.
@@ -39,22 +31,18 @@ MASKS = {
 }
 
 
-def many(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 or word == 'SMS' else 's'}"
-
-
 # Can SMS be got at all, and can all of them be?
 
 
 def url(service: Calltouch) -> Found:
-    (first, _, before), (used, _, reply) = service.attempts[0], service.attempts[-1]
+    (set_url, _, before), (used, _, reply) = service.attempts[0], service.attempts[-1]
     if not reply.is_page:
         tried = dict.fromkeys(attempt.words for _, _, attempt in service.attempts)
         raise LostError("no URL does: " + "; ".join(tried))
-    text = "the one in use" if used == first else f"not the one that was set: {before.words}"
-    if used.endswith(PATHS[1]):
-        return f"{text}; this is the one named under access", "--url under-access"
-    return (f"{text}; this is {'the documented one' if service.other_url else 'another one'}",)
+    text = "" if used == set_url else f"not the one that is set ({before.words}), but "
+    if "/calltouch-leads/" in used:
+        return f"{text}the one named under access", "--url under-access"
+    return (text + ("the documented one" if service.other_url else "one of neither section"),)
 
 
 def longest_range(service: Calltouch) -> Found:
@@ -66,10 +54,10 @@ def longest_range(service: Calltouch) -> Found:
         reply = service.ask(until - LONG, until)
         refused, days = ([], LONG.days) if reply.is_page else ([reply], days)
     if not refused:
-        return (f"yes: {many(days, 'day')}",)
+        return (f"yes: {days:,} days",)
     option = "--longest-days" if refused[-1].is_passing else "--max-days"
     words = f"{refused[-1].words} after {refused[-1].seconds:.0f} s"
-    return f"no ({words}); {many(days, 'day')} can", f"{option} {days}"
+    return f"no ({words}); {days:,} days can", f"{option} {days}"
 
 
 def dates(service: Calltouch) -> Found:
@@ -103,7 +91,7 @@ def ends(service: Calltouch) -> Found:
     expected = Counter(identity for identity, wall in service.sms(service.first) if wall == moment)
     if not expected - service.count(service.in_second):
         if others := sum(wall != moment for _, wall in service.sms(service.in_second)):
-            raise LostError(f"more than included: {many(others, 'SMS')} of other seconds came too")
+            raise LostError(f"more than included: {others:,} SMS of other seconds came too")
         return ("yes: from and to the same second, its SMS came and no others",)
     for name, before, after in ("to-excluded", 0, 1), ("from-excluded", 1, 0), ("excluded", 1, 1):
         wider = service.get(moment - before * SECOND, moment + after * SECOND)
@@ -129,8 +117,7 @@ def parts(service: Calltouch) -> Found:
     if more > 0 and whole.page.total == len(whole.page.rows) and whole.page.total % 1_000 == 0:
         raise UnansweredError("the total is a cap, see above")
     if more:
-        words = f"{many(abs(more), 'SMS')} {'more' if more > 0 else 'fewer'}"
-        raise LostError(f"no: the parts have {words} than the whole")
+        raise LostError(f"no: the parts have {more:+,} SMS, compared with the whole")
     return ("yes",)
 
 
@@ -141,7 +128,7 @@ def page_2(service: Calltouch) -> Found:
     if ours == theirs:
         raise LostError("no: it holds the SMS of page 1 again", "--ignore-page")
     repeated = (ours & theirs).total()
-    words = f"yes, but for {many(repeated, 'SMS')} that page 1 has, or equal ones"
+    words = f"yes, but for {repeated:,} SMS that page 1 has, or equal ones"
     words = words if repeated else "yes"
     return (words + ", and with another total" * (second.page.total != first.page.total),)
 
@@ -206,16 +193,14 @@ def answer_to(
     return ask
 
 
-def with_dates(service: Calltouch, form: str) -> Reply:
-    date = f"{service.second:{form}}"
-    return service.post({"dateFrom": date, "dateTo": date})
+def both(date: str) -> dict[str, str]:
+    return {"dateFrom": date, "dateTo": date}
 
 
 def at_other_url(service: Calltouch) -> Reply:
     if not service.other_url:
         raise UnansweredError("the URL in use is none of the two")
-    tried = [reply for used, _, reply in service.attempts if used == service.other_url]
-    return tried[0] if tried else service.post(service.body(), service.other_url)
+    return service.post(service.body(), service.other_url)
 
 
 wrong_token = answer_to(lambda s: s.post(s.body(), **{"Access-Token": "wrong"}), "token")
@@ -236,8 +221,10 @@ page_1 = answer_to(lambda s: s.post(s.body(pageOfResult=1)), as_page="--allow pa
 page_as_text = answer_to(
     lambda s: s.ask(*s.range, pageOfResult=str(min(2, s.pages))), as_page="--allow page-text"
 )
-dots = answer_to(lambda s: with_dates(s, "%d.%m.%Y %H:%M:%S"), as_refused="--refuse dots")
-year_first = answer_to(lambda s: with_dates(s, "%Y-%m-%d %H:%M:%S"), as_page="--allow year-first")
+dots = answer_to(
+    lambda s: s.post(both(f"{s.second:%d.%m.%Y %H:%M:%S}")), as_refused="--refuse dots"
+)
+year_first = answer_to(lambda s: s.post(both(str(s.second))), as_page="--allow year-first")
 other_url = answer_to(at_other_url, as_page="--url both")
 
 
@@ -307,10 +294,10 @@ def time_zone(service: Calltouch) -> Found:
     walls = [wall for _, wall in service.sms(today) if wall]
     if not walls:
         raise UnansweredError("there are no SMS of today")
-    minutes = round((service.now + MINUTE - max(walls)) / MINUTE)
-    if minutes < -1:
-        return (f"no: SMS lie {many(-minutes, 'minute')} in the future of {service.zone.name}",)
-    age = f"the newest SMS is {many(minutes, 'minute')} old in {service.zone.name}"
+    minutes = round((service.now - max(walls)) / timedelta(minutes=1))
+    if minutes < -2:
+        return (f"no: SMS lie {-minutes:,} minutes in the future of {service.zone.name}",)
+    age = f"the newest SMS is {minutes:,} minutes old in {service.zone.name}"
     if minutes < 30:
         return f"yes: {age}", f"--zone {service.zone.name}"
     raise UnansweredError(f"{age}: too old to tell")
