@@ -40,15 +40,10 @@ CREATE TABLE sms (id INTEGER PRIMARY KEY, wall INTEGER, instant INTEGER, place I
     body INTEGER, digits INTEGER, final INTEGER, settles INTEGER);
 """
 _INSERT = "INSERT INTO sms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ORDERS = {
-    "mixed": "place",
-    "ascending": "wall, id",
-    "descending": "wall DESC, id DESC",
-    "ties": "wall, id",
-}
+_ORDERS = {"mixed": "place", "descending": "wall DESC, id DESC"}
 _FIND = """
-SELECT id FROM sms WHERE wall BETWEEN ? AND ?
-    AND (?3 IS NULL OR number IN (SELECT value FROM json_each(?3))) ORDER BY """
+SELECT id FROM sms WHERE wall BETWEEN :since AND :until
+    AND (:numbers IS NULL OR number IN (SELECT value FROM json_each(:numbers))) ORDER BY """
 _OFFSET = """printf('%s%02d:%02d', iif(wall < instant, '-', '+'), abs(wall - instant) / 3600,
     abs(wall - instant) / 60 % 60)"""
 _WRITE = """
@@ -119,17 +114,14 @@ class Account:
         blocks = dice.sample(range(len(sms) // BLOCK + 1), len(sms) // BLOCK + 1)
         places = dice.sample(range(BLOCK), BLOCK)
         groups = min(200, len(sms) // 30)
-        twins: dict[
-            int, bool
-        ] = {}  # the place of an SMS that equals the one before, and whether in status, too
+        # By the place of an SMS that equals the one before: whether in status, too.
+        twins: dict[int, bool] = {}
         for group in range(groups):
             first = group * len(sms) // groups
             twins |= dict.fromkeys(range(first + 1, first + 2 + (group % 3 == 0)), group % 2 == 1)
         for at, (instant, text, final) in enumerate(sms):
             wall = instant + _offset(instant // QUARTER, self.zone)
-            settles = (
-                dice.randrange(3600, SLOWEST) if dice.random() < 0.25 else dice.randrange(20, 600)
-            )
+            settles = dice.randrange(*((3600, SLOWEST) if dice.random() < 0.25 else (20, 600)))
             place = blocks[at // BLOCK] * BLOCK + places[at % BLOCK]
             if at not in twins:
                 number = f"000{dice.randrange(clients) * _SPREAD % NUMBERS:07}"
@@ -200,7 +192,8 @@ class Account:
         self, since: int, until: int, numbers: frozenset[str] | None, order: str, _changes: int
     ) -> Sequence[int]:
         listed = None if numbers is None else json.dumps(list(numbers))
-        found = self.table.execute(_FIND + _ORDERS[order], (since, until, listed))
+        asked = {"since": since, "until": until, "numbers": listed}
+        found = self.table.execute(_FIND + _ORDERS.get(order, "wall, id"), asked)
         return array("q", (each for (each,) in found))
 
     def everything(self) -> Sequence[int]:

@@ -39,13 +39,11 @@ from sandbox.rules import (
 from sandbox.times import DAY, wall_text
 from sandbox.wire import Wire
 
-PATH = "/lead-service/v1/api/sms-to-clients/result"
-PATH_UNDER_ACCESS = "/lead-service/v1/api/calltouch-leads/sms-to-clients/result"
-PATHS = {
-    "documented": (PATH,),
-    "under-access": (PATH_UNDER_ACCESS,),
-    "both": (PATH, PATH_UNDER_ACCESS),
-}
+_PATHS = (
+    "/lead-service/v1/api/sms-to-clients/result",
+    "/lead-service/v1/api/calltouch-leads/sms-to-clients/result",
+)
+PATHS = {"documented": _PATHS[:1], "under-access": _PATHS[1:], "both": _PATHS}
 TOKEN = "sandbox-token-5f0c1d7e9a3b"
 SITE_ID = "10777"
 COST = 2  # points for a successful call, whatever it returns
@@ -287,20 +285,16 @@ class Calltouch:
 
     async def forward_clock(self, request: Request) -> Response:
         """Move the clock."""
-        body = _read(await request.body())
-        seconds = body.get("forward_seconds") if isinstance(body, dict) else None
-        if not isinstance(seconds, int | float) or seconds < 0:
-            return _wrong("forward_seconds is a number from 0")
-        self.clock.offset += seconds
-        return JSONResponse({"offset_seconds": self.clock.offset})
+        self.clock.offset += float((await request.json())["forward_seconds"])
+        return JSONResponse({})
 
     async def set_faults(self, request: Request) -> Response:
         """Replace the plan of faults."""
         try:
-            self.plan = faults.read_plan(_read(await request.body()))
+            self.plan = faults.read_plan(await request.json())
         except ValueError as error:
             return _wrong(str(error))
-        return JSONResponse({"rules": len(self.plan.rules)})
+        return JSONResponse({})
 
     async def get_sms(self, request: Request) -> Response:
         """Return the account as JSON lines."""
@@ -317,30 +311,24 @@ class Calltouch:
 
     async def add_sms(self, request: Request) -> Response:
         """Add rows as they are given."""
-        rows = _read(await request.body())
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            return _wrong("the body is a list of objects")
-        self.account.add(rows)
-        return JSONResponse({"added": len(rows)})
+        self.account.add(await request.json())
+        return JSONResponse({})
 
     async def delete_sms(self, request: Request) -> Response:
         """For each given row delete one SMS with its phone number, second and text."""
-        given = _read(await request.body())
-        if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
-            return _wrong("the body is a list of objects")
-        for row in given:
+        for row in await request.json():
             sms = self.account.like(row)
             if sms is None:
                 return _wrong(f"no such SMS: {row}")
             self.account.remove([sms])
-        return JSONResponse({"deleted": len(given)})
+        return JSONResponse({})
 
 
-def _read(body: str | bytes) -> object:
+def _read(body: str) -> object:
     try:
         return json.loads(body)
     except ValueError:
-        return body if isinstance(body, str) else None
+        return body
 
 
 def _wrong(text: str) -> Response:

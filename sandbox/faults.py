@@ -249,19 +249,6 @@ BODIES: dict[str, Callable[[Call, Response], Response]] = {
 }
 
 
-Deed = Callable[[Call], Awaitable[Response]]
-DEEDS: dict[str, Deed] = {}
-
-
-def _deed(*kinds: str) -> Callable[[Deed], Deed]:
-    def keep(deed: Deed) -> Deed:
-        DEEDS.update(dict.fromkeys(kinds, deed))
-        return deed
-
-    return keep
-
-
-@_deed("429-retry-after", "503-retry-after")
 async def _retry_after(call: Call) -> Response:
     """After `seconds` (1), as an HTTP date with `"date": true`."""
     seconds = call.rule.get("seconds", 1)
@@ -272,40 +259,34 @@ async def _retry_after(call: Call) -> Response:
     return response
 
 
-@_deed("page-size")
 async def _page_size(call: Call) -> Response:
     """The right answer of a service whose pages hold `rows` SMS."""
     return await call.right(call.rule.get("rows", 3))
 
 
-@_deed("gone-rows")
 async def _gone_rows(call: Call) -> Response:
     """`rows` (3) requested SMS are deleted, then the right answer."""
     call.delete_rows(call.rule.get("rows", 3))
     return await call.right(None)
 
 
-@_deed("late-rows")
 async def _late_rows(call: Call) -> Response:
     """`rows` (3) SMS appear in the requested range, then the right answer."""
     call.add_rows(call.rule.get("rows", 3))
     return await call.right(None)
 
 
-@_deed("slow")
 async def _slow(call: Call) -> Response:
     """The right answer after `seconds` (3)."""
     await asyncio.sleep(call.rule.get("seconds", 3))
     return await call.right(None)
 
 
-@_deed("redirect")
 async def _redirect(call: Call) -> Response:
     """302 to `location`."""
     return RedirectResponse(call.rule.get("location", "https://calltouch.invalid/"), 302)
 
 
-@_deed("drip", "endless")
 async def _blanks(call: Call) -> Response:
     """200, then a space every `seconds` (1), or many in chunks as fast as they are taken."""
     dripping = call.rule["kind"] == "drip"
@@ -318,7 +299,6 @@ async def _blanks(call: Call) -> Response:
     return StreamingResponse(blanks(), media_type="application/json")
 
 
-@_deed("bomb")
 async def _bomb(call: Call) -> Response:
     """4 GB of spaces, compressed to 4 MB."""
     headers = {"Content-Encoding": "gzip"}
@@ -326,18 +306,31 @@ async def _bomb(call: Call) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
 
-@_deed("silent", "reset")
 async def _no_answer(call: Call) -> Response:
     """The request is taken and nothing is said, or the connection is reset."""
     return Raw(b"", call.rule["kind"])
 
 
-@_deed("negative-chunk")
 async def _negative_chunk(call: Call) -> Response:
     """A chunk whose size is below zero."""
     return Raw(_head("Transfer-Encoding: chunked") + b"-5\r\n{}\r\n0\r\n\r\n", "close", 200)
 
 
+DEEDS: dict[str, Callable[[Call], Awaitable[Response]]] = {
+    "429-retry-after": _retry_after,
+    "503-retry-after": _retry_after,
+    "page-size": _page_size,
+    "gone-rows": _gone_rows,
+    "late-rows": _late_rows,
+    "slow": _slow,
+    "redirect": _redirect,
+    "drip": _blanks,
+    "endless": _blanks,
+    "bomb": _bomb,
+    "silent": _no_answer,
+    "reset": _no_answer,
+    "negative-chunk": _negative_chunk,
+}
 KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS]
 _WHOLE = {"at", "every", "from", "times", "rows", "status"}
 _SECONDS = {"after", "for", "seconds"}
