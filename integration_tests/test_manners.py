@@ -39,6 +39,8 @@ LASTING: list[tuple[Rule | str, str, list[str]]] = [
     ({"kind": "empty-data"}, "transient_error", ["no data"]),
     ({"kind": "null-total"}, "transient_error", ["no data"]),
     ({"kind": "empty"}, "transient_error", ["no data"]),
+    ({"kind": "nested"}, "transient_error", ["JSON"]),
+    ({"kind": "huge-integer"}, "transient_error", ["JSON"]),
 ]
 PASSING: list[Rule] = [
     *({"kind": kind} for kind in ("404", "html", "redirect", "null-data", "empty-data", "empty")),
