@@ -9,7 +9,7 @@ LONGEST = {
     "test_hostile_killed",
     "test_platform",
     "test_privacy",
-    "test_retriever",
+    "test_reader",
     "test_storms",
 }
 

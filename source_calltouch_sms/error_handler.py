@@ -25,13 +25,11 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import api, failures
 from source_calltouch_sms.failures import UNLIMITED, Failure
-from source_calltouch_sms.pace import RETRY_SECONDS, Pace, retry_after
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter, retry_after
 from source_calltouch_sms.redaction import Redactor
 
 logger = logging.getLogger("airbyte.calltouch")
 
-CHECK_SECONDS: Final = 10
-"""The `retry_timeout` of `check`, for which a person is waiting."""
 TRIES_AT_LENGTH: Final = 3
 """After how many failures a range counts as too long for Calltouch to answer."""
 
@@ -54,7 +52,7 @@ class CalltouchErrorHandler(ErrorHandler):
 
     def __init__(
         self,
-        rate_limiter: Pace,
+        rate_limiter: RateLimiter,
         secrets: Iterable[str] = (),
         retry_timeout: float = RETRY_SECONDS,
         now: datetime = datetime.min,  # noqa: DTZ901 - a wall time

@@ -11,6 +11,8 @@
     ├── AnswerTooLargeError     the answer was given up because of its size
     └── DrippingAnswerError     the answer was given up because it came too slowly
 
+    CancelledError              nobody waits for the request any more; no user ever sees it
+
 What Calltouch answers instead of a page are the kinds of `api.ErrorBody`; `error_handler.py` says
 which of these errors each leads to.
 """
@@ -66,3 +68,7 @@ class DrippingAnswerError(requests.RequestException):
     def __init__(self, limit: float, **origin: Any) -> None:
         super().__init__(limit, **origin)
         self.limit = limit
+
+
+class CancelledError(Exception):
+    """The request is no longer wanted."""

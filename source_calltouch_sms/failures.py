@@ -26,11 +26,9 @@ from source_calltouch_sms.errors import (
     system_error,
     transient_error,
 )
-from source_calltouch_sms.pace import THROTTLED
+from source_calltouch_sms.rate_limiter import THROTTLED
 from source_calltouch_sms.redaction import Redactor
 
-CONNECT_SECONDS: Final = 10
-READ_SECONDS: Final = 120
 WRONG_ADDRESS_SECONDS: Final = 30
 """For how long a wrong address is retried: it can be a guard, or a deployment in passing."""
 UNLIMITED: Final = 10**9
@@ -230,14 +228,12 @@ def _no_answer(error: Exception | None, host: str, cause: str) -> Failure:
             reason = f"{host} did not send its whole answer within {limit:.0f} s"
             failure = Failure(reason, splits_above=DAY_SECONDS)
         case _ if isinstance(error, exceptions.ReadTimeout) or "ReadTimeoutError" in repr(error):
-            reason = (
-                f"{host} took the request, but sent nothing, or no more, within {READ_SECONDS} s"
-            )
+            reason = f"{host} took the request, but sent nothing, or no more, for too long"
             failure = Failure(reason, splits_above=DAY_SECONDS)
         case exceptions.ProxyError():
             failure = Failure(f"The proxy in front of {host} does not let the request through")
         case exceptions.ConnectTimeout():
-            failure = Failure(f"No connection to {host} within {CONNECT_SECONDS} s")
+            failure = Failure(f"{host} does not accept a connection")
         case exceptions.ChunkedEncodingError() | exceptions.ContentDecodingError() | ValueError():
             failure = Failure(f"The answer of {host} was cut off on its way, or is not HTTP")
         case _ if "NameResolutionError" in repr(error):

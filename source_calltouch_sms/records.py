@@ -63,10 +63,6 @@ class RecordMaker:
         self._month_first: bool | None = None
         self._days: dict[str, tuple[str, str]] = {}
         """By a date as it is written: its ISO form, and its offset if that is the whole day's."""
-        self.undated = 0
-        """How many records have no date, since it cannot be read."""
-        self.outside = 0
-        """How many records have a date outside the requested range."""
 
     def records(self, rows: list[Row], start: datetime, end: datetime) -> Iterator[Row]:
         """Turn rows into records, which are the same objects, so that unknown fields pass through.
@@ -79,7 +75,6 @@ class RecordMaker:
             AirbyteTracedException: no date of the answer can be read.
         """
         self._learn_form(rows, start, end)
-        first, last = start.isoformat(), end.isoformat()
         site_id, days, dumps = self._site_id, self._days, orjson.dumps
         empty = hashlib.blake2b(digest_size=DIGEST_BYTES)
         counts: dict[str, int] = {}
@@ -99,11 +94,6 @@ class RecordMaker:
             else:
                 wall = day[0] + when[11:]
                 iso = wall + day[1]
-            if not first <= wall <= last:
-                if wall:
-                    self.outside += 1
-                else:
-                    self.undated += 1
 
             digest = empty.copy()  # cheaper than a new one
             digest.update(dumps((site_id, number, wall or sent, text)))
@@ -118,43 +108,6 @@ class RecordMaker:
             row["dateSent"] = iso
             row["smsKey"] = key
             yield row
-
-    def sms(self, rows: list[Row], start: datetime, end: datetime) -> list[tuple[int, str]]:
-        """Return for each row an identity, the same for equal SMS, and its wall time in ISO form.
-
-        Equal are SMS that agree in number, wall time and text. The time is empty if it cannot be
-        read. For every SMS of the account: as cheap as can be.
-
-        Raises:
-            AirbyteTracedException: no date of the answer can be read.
-        """
-        self._learn_form(rows, start, end)
-        days, sms = self._days, []
-        for row in rows:
-            get = row.get
-            number, sent, text = get("phoneNumber"), get("dateSent"), get("smsMessage")
-            if not (type(number) is type(sent) is type(text) is str):
-                number, sent, text = _make_texts(row)
-            when = sent or ""
-            day = days.get(when[:11])
-            if day is None or when[11:16] not in _MINUTES or when[16:] not in _SECONDS:
-                wall, _ = self._read_date(when)
-            else:
-                wall = day[0] + when[11:]
-            sms.append((hash((number, wall or sent, text)), wall))
-        return sms
-
-    def warnings(self) -> list[str]:
-        """Say what is odd about the dates of all records so far; empty if nothing is."""
-        warnings = []
-        if self.undated:
-            warnings.append(f"{self.undated} SMS have an unreadable dateSent; set to null.")
-        if self.outside:
-            warnings.append(
-                f"{self.outside} SMS are dated outside the requested range. Check that the setting "
-                f"Time zone (timezone), {self._zone.name}, is the zone of the times in Calltouch."
-            )
-        return warnings
 
     def _learn_form(self, rows: list[Row], start: datetime, end: datetime) -> None:
         """Learn whether the day or the month is first; fail if no date can be read for certain."""

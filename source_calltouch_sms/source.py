@@ -24,7 +24,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.errors import config_error
-from source_calltouch_sms.streams import SmsMessages
+from source_calltouch_sms.streams import CHECK, SmsMessages
 
 SETTINGS_FORM: Final = '{"access_token": "…", "site_id": "12345", "start_date": "2024-01-01"}'
 CATALOG_FORM: Final = (
@@ -97,7 +97,7 @@ class SourceCalltouchSms(AbstractSource):
             AirbyteTracedException: what is wrong, for the person who filled in the form.
         """
         _check_certificates()
-        SmsMessages(Config.parse(config)).check()
+        SmsMessages(Config.parse(config), timeouts=CHECK).check()
         return True, None
 
     def read(

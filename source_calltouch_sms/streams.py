@@ -1,61 +1,102 @@
-"""The stream `sms_messages`: the request, the answer, the cursor.
+"""The stream `sms_messages` in the CDK's words: the request, the answer, the cursor.
 
-In which order windows are read, and when one is done, `retriever.py` says.
+The hooks are pure: each can be called by itself. In which order windows are read, and what proves
+one, `reader.py` and `completeness.py` say.
 """
 
+import json
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Final, NamedTuple
 
 import pendulum
 import requests
 from airbyte_cdk.models import SyncMode
+from airbyte_cdk.sources.streams.call_rate import LimiterSession
 from airbyte_cdk.sources.streams.core import StreamData
-from airbyte_cdk.sources.streams.http import HttpStream
+from airbyte_cdk.sources.streams.http import HttpClient, HttpStream
 
 from source_calltouch_sms import api
+from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import Plan, plan_sync, read_cursor
 from source_calltouch_sms.error_handler import (
-    CHECK_SECONDS,
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
 )
-from source_calltouch_sms.failures import CONNECT_SECONDS, READ_SECONDS
-from source_calltouch_sms.lookahead import Ask
-from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.records import wall_time, zoned
-from source_calltouch_sms.retriever import Retriever
-from source_calltouch_sms.windows import Reading, Window
+from source_calltouch_sms.fetcher import Fetched, Fetcher, Transport
+from source_calltouch_sms.messages import rate_limited_message, record_messages
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
+from source_calltouch_sms.reader import Reader, Throttled, WindowEnd
+from source_calltouch_sms.records import RecordMaker, wall_time, zoned
+from source_calltouch_sms.windows import PageRequest, Window
 
 LAG: Final = timedelta(minutes=1)
 """How far back "now" is: clocks differ, and the newest seconds are still being written."""
 
 
+class Timeouts(NamedTuple):
+    """For how many seconds to wait: for a connection, for an answer, and to retry a request."""
+
+    connect: float
+    read: float
+    retry: float
+
+
+SYNC: Final = Timeouts(connect=10, read=120, retry=RETRY_SECONDS)
+CHECK: Final = Timeouts(connect=10, read=15, retry=10)
+"""A person waits for a check: half a minute at the most."""
+
+
 class SmsMessages(HttpStream):
     """The SMS sent to a client base, one record each.
 
-    A slice is what is not proved yet, from its `dateFrom` to its `dateTo`. Of it, `read_records`
-    reads as much as proves the oldest window, as the retriever knows it; then comes a checkpoint.
-    The state is the latest `dateSent` of the windows proved, and what `cursor.py` keeps beside it.
+    A slice is what is not read yet, from its `dateFrom` to its `dateTo`. Of it, `read_records`
+    reads the oldest window; then comes a checkpoint. The state is the latest `dateSent` of the
+    windows read, and what `cursor.py` keeps beside it.
     """
 
     primary_key = "smsKey"
     cursor_field = "dateSent"
     http_method = "POST"
 
-    def __init__(self, config: Config, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        now: datetime | None = None,
+        *,
+        timeouts: Timeouts = SYNC,
+        rate_limiter: RateLimiter | None = None,
+    ) -> None:
         self._config = config
         self._now = (now or pendulum.now()) - LAG
-        self._pace = Pace()
-        self._error_handler = CalltouchErrorHandler(
-            self._pace, [config.access_token], now=wall_time(self._now, config.zone)
-        )
-        super().__init__(api_budget=self._pace)
+        self._timeouts = timeouts
+        self._rate_limiter = rate_limiter or RateLimiter()
+        self._transport = Transport(self._rate_limiter)
+        self._record_maker = RecordMaker(config.site_id, config.zone)
+        self._sync: Sync | None = None
+        super().__init__(api_budget=self._rate_limiter)
         # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
         self.logger.setLevel(logging.INFO)
         self._state: MutableMapping[str, Any] = {}
+        self._http_client = HttpClient(
+            name=self.name,
+            logger=self.logger,
+            error_handler=self.get_error_handler(),
+            backoff_strategy=self.get_backoff_strategy(),
+            session=self._new_session(),
+        )
+
+    def _new_session(self) -> requests.Session:
+        session = LimiterSession(api_budget=self._rate_limiter)
+        session.mount("https://", self._transport)
+        session.mount("http://", self._transport)
+        session.auth = lambda request: request  # instead of what ~/.netrc may hold
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        return session
 
     # The request, as in Calltouch's documentation.
 
@@ -86,11 +127,17 @@ class SmsMessages(HttpStream):
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
-        return {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
+        timeout = (self._timeouts.connect, self._timeouts.read)
+        return {"timeout": timeout, "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
         """What an answer means: see `error_handler.py`."""
-        return self._error_handler
+        return CalltouchErrorHandler(
+            self._rate_limiter,
+            secrets=(self._config.access_token,),
+            retry_timeout=self._timeouts.retry,
+            now=wall_time(self._now, self._config.zone),
+        )
 
     def get_backoff_strategy(self) -> CalltouchBackoffStrategy:
         """How long to wait before the next try."""
@@ -99,55 +146,137 @@ class SmsMessages(HttpStream):
     # The answer.
 
     def parse_response(self, response: requests.Response, **_: Any) -> Iterable[Mapping[str, Any]]:
-        """Return the page's records that are new in the window being read.
+        """Return the page's records.
 
         Raises:
-            ErrorBody: the body is no page, though it seemed one when it came.
+            AirbyteTracedException: the body is no page, or none of its dates can be read.
         """
-        content_type = response.headers.get("Content-Type", "")
-        return self._retriever.records(api.read_page(response.content, content_type))
+        return self._parse(response).records
 
     def next_page_token(self, response: requests.Response) -> Mapping[str, Any] | None:
-        """Return the next page's number, until `totalCountSms` is reached or pages do not fit."""
-        page = self._retriever.next_page
-        return {"pageOfResult": page} if page else None
+        """Return the next page's number, until `totalCountSms` is reached.
+
+        The CDK's own loop would page by it; the reader asks for several pages at once.
+        """
+        page, _ = _asked(response)
+        answer = self._parse(response)
+        is_last = (page - 1) * api.PAGE_SIZE + len(answer.records) >= answer.total
+        return None if is_last or not answer.records else {"pageOfResult": page + 1}
+
+    def _parse(self, response: requests.Response) -> Answer:
+        try:
+            page = api.read_page(response.content, response.headers.get("Content-Type", ""))
+        except api.ErrorBody as body:
+            raise self.get_error_handler().explain(body, response) from None
+        _, window = _asked(response)
+        return Answer(page.total, list(self._record_maker.records(page.rows, *window)))
 
     # The cursor.
 
-    def stream_slices(self, *, sync_mode: SyncMode, **_: Any) -> Iterable[Mapping[str, Any]]:
-        """Yield what is not proved yet, as long as there is something."""
-        plan = plan_sync(self._config, self._state, self._now, sync_mode)
+    def stream_slices(
+        self,
+        *,
+        sync_mode: SyncMode,
+        cursor_field: list[str] | None = None,
+        stream_state: Mapping[str, Any] | None = None,
+    ) -> Iterable[Mapping[str, Any]]:
+        """Yield what is not read yet, as long as there is something and somebody reads it."""
+        if stream_state is not None:
+            self.state = dict(stream_state)
+        plan = plan_sync(self._config, self.state, self._now, sync_mode)
         if not plan:
             self.logger.info("There is nothing to read: the period to read ends before it begins.")
             return
-        self._plan = plan
-        self._retriever = self._new_retriever(plan)
+        self._sync = sync = Sync(plan, self._new_reader(plan.window), time.monotonic())
         try:
-            while windows := self._retriever.windows:
-                yield _slice(Window(windows[0].start, plan.window.end))
+            is_read = True
+            while sync.reader.windows and is_read:
+                before = sync.reader.read
+                yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
+                is_read = sync.reader.read > before
         finally:
-            self._retriever.close()
+            self._sync = None
+            self._end(sync)
 
-    def read_records(self, *_: Any, **__: Any) -> Iterator[StreamData]:
-        """Yield records, until the oldest window is proved whole.
+    def read_records(
+        self,
+        sync_mode: SyncMode,
+        cursor_field: list[str] | None = None,
+        stream_slice: Mapping[str, Any] | None = None,
+        stream_state: Mapping[str, Any] | None = None,
+    ) -> Iterator[StreamData]:
+        """Yield the records of the slice's oldest window; of the whole slice, if it is no sync's.
 
         Raises:
-            AirbyteTracedException: a request failed for good, or a window is not whole.
+            AirbyteTracedException: a request failed for good, or a window is incomplete.
         """
-        proved = yield from self._retriever.read()
-        if proved:
-            self._move_cursor(proved)
+        if self._sync:
+            yield from self._read_window(self._sync)
+        elif stream_slice:
+            bounds = (api.read_wire_time(stream_slice[bound]) for bound in ("dateFrom", "dateTo"))
+            window = Window(*bounds)
+            plan = Plan(window, "Slice", {})
+            sync = Sync(plan, self._new_reader(window), time.monotonic())
+            try:
+                while sync.reader.windows:
+                    yield from self._read_window(sync)
+            finally:
+                self._end(sync)
 
-    def _move_cursor(self, reading: Reading) -> None:
-        zone, latest = self._config.zone, max(filter(None, reading.sent), default="")[:19]
-        if latest:
-            sent = min(datetime.fromisoformat(latest), reading.window.end)
-            state = {**self._state, self.cursor_field: zoned(sent, zone)}
-            before, cursor = read_cursor(self._state, zone), read_cursor(state, zone)
+    def _read_window(self, sync: "Sync") -> Iterator[StreamData]:
+        for step in sync.reader.read_next_window():
+            if isinstance(step, Throttled):
+                yield rate_limited_message(self.name, step.seconds)
+            elif isinstance(step, WindowEnd):
+                self._move_cursor(step)
+            else:
+                yield from record_messages(self.name, step)
+        if not sync.reader.windows:
+            self.state = {**self.state, **sync.plan.state}
+
+    def _move_cursor(self, end: WindowEnd) -> None:
+        """Move the cursor to a window's latest SMS; never beyond the window, and never back."""
+        zone = self._config.zone
+        if end.latest:
+            latest = min(datetime.fromisoformat(end.latest[:19]), end.window.end)
+            state = {**self.state, self.cursor_field: zoned(latest, zone)}
+            before, cursor = read_cursor(self.state, zone), read_cursor(state, zone)
             if cursor and (before is None or cursor > before):
                 self.state = state
-        if not self._retriever.windows:
-            self.state = {**self._state, **self._plan.state}
+
+    def _new_reader(self, window: Window) -> Reader:
+        return Reader(
+            Fetcher(self._fetch, self._rate_limiter, self._transport),
+            self._parse,
+            self._rate_limiter,
+            window,
+            require_complete_windows=self._config.require_complete_windows,
+        )
+
+    def _end(self, sync: "Sync") -> None:
+        """Make no further request; log what the sync did."""
+        reader, limiter = sync.reader, self._rate_limiter
+        reader.close()
+        seconds = time.monotonic() - sync.started
+        if reader.undated:
+            self.logger.warning(f"{reader.undated} SMS have an unreadable dateSent; set to null.")
+        if reader.outside:
+            self.logger.warning(
+                f"{reader.outside} SMS are dated outside the requested range. Check that the "
+                f"setting Time zone (timezone), {self._config.zone.name}, is the zone of the times "
+                "in Calltouch."
+            )
+        if reader.incomplete:
+            self.logger.warning(
+                f"{len(reader.incomplete)} windows stayed incomplete: {sum(reader.incomplete)} SMS "
+                "that Calltouch reported were not returned. Continued, as set."
+            )
+        self.logger.info(
+            f"{sync.plan.kind}: {reader.sms} SMS in {reader.read} windows; "
+            f"{limiter.requests} API requests, {limiter.limited} of them answered 429, "
+            f"{reader.answers * api.POINTS_PER_CALL} API points; "
+            f"{seconds:.1f} s, {reader.sms / seconds:.0f} SMS/s"
+        )
 
     # One request.
 
@@ -157,22 +286,33 @@ class SmsMessages(HttpStream):
         Raises:
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
-        self._error_handler.retry_timeout = CHECK_SECONDS
         second = min(self._config.start, wall_time(self._now, self._config.zone))
-        retriever = self._new_retriever(Plan(Window(second, second), "Check", {}))
-        for _ in retriever.take(Ask(Window(second, second))):
-            pass  # a check has no status to tell
+        self._rate_limiter.begin(Attempt(is_due=True))
+        self._parse(self._fetch(PageRequest(Window(second, second))).response)
 
-    def _new_retriever(self, plan: Plan) -> Retriever:
-        """Hand it this stream, whose hooks `parse_response` and `next_page_token` it reads with."""
-        return Retriever(self, self._fetch, self._pace, self._config, plan)
-
-    def _fetch(self, ask: Ask) -> requests.Response:
+    def _fetch(self, request: PageRequest) -> Fetched:
         """Make a request through the CDK, with its retries and waits."""
-        token = {"pageOfResult": ask.page} if ask.page > 1 else None
-        return self._fetch_next_page(_slice(ask.window, ask.numbers), None, token)[1]
+        token = {"pageOfResult": request.page} if request.page > 1 else None
+        window = _slice(request.window, request.phone_numbers)
+        _, response = self._fetch_next_page(window, None, token)
+        return Fetched(response, *api.seen_counts(response.content))
 
 
-def _slice(window: Window, numbers: tuple[str, ...] = ()) -> dict[str, Any]:
+class Sync(NamedTuple):
+    """A sync under way: what it reads, what reads it, and since when."""
+
+    plan: Plan
+    reader: Reader
+    started: float
+
+
+def _slice(window: Window, phone_numbers: tuple[str, ...] = ()) -> dict[str, Any]:
     bounds = {"dateFrom": api.wire_time(window.start), "dateTo": api.wire_time(window.end)}
-    return {**bounds, "phoneNumbers": list(numbers)} if numbers else bounds
+    return {**bounds, "phoneNumbers": list(phone_numbers)} if phone_numbers else bounds
+
+
+def _asked(response: requests.Response) -> tuple[int, Window]:
+    """Return the page and the range that a response answers."""
+    body = json.loads(response.request.body or b"")
+    start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
+    return body.get("pageOfResult", 1), Window(start, end)

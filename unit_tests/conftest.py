@@ -1,9 +1,10 @@
 """What the unit tests share: no waits, a stream that reads a model account, a read with states."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pendulum
@@ -18,17 +19,17 @@ from airbyte_cdk.models import (
     SyncMode,
     Type,
 )
-from airbyte_cdk.sources.streams.http import rate_limiting
 from airbyte_cdk.test.state_builder import StateBuilder
 
-from source_calltouch_sms import SourceCalltouchSms, pace, retriever
+from source_calltouch_sms import SourceCalltouchSms
 from source_calltouch_sms.config import Config
-from source_calltouch_sms.pace import Pace
-from source_calltouch_sms.streams import SmsMessages
-from unit_tests.account import SITE_ID, TOKEN, Account, Row
+from source_calltouch_sms.rate_limiter import RateLimiter
+from source_calltouch_sms.streams import SYNC, SmsMessages, Timeouts
+from unit_tests.account import SITE_ID, START, TOKEN, Account, Row, row
 
 NOW = pendulum.datetime(2024, 6, 15, 12, 1, tz="Europe/Moscow")
 """A sync reads up to a minute before."""
+END = datetime(2024, 6, 15, 12)
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -43,14 +44,8 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "FULL_RATE", 1_000_000)
-    monkeypatch.setattr(pace, "SLOWEST_RATE", 1_000_000)
-    monkeypatch.setattr(Pace, "rate", 1_000_000)
-    monkeypatch.setattr(Pace, "_opens_at", 0.0)
-    monkeypatch.setattr(Pace, "_slowed_at", float("-inf"))
-    monkeypatch.setattr(Pace, "_logged_at", float("-inf"))
-    monkeypatch.setattr(rate_limiting, "time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(retriever, "PAUSE_SECONDS", 0)
+    """The CDK waits between the tries of a request, a second at least."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 @dataclass
@@ -78,9 +73,10 @@ class _Source(SourceCalltouchSms):
         return [self._stream]
 
 
-def stream(now: datetime = NOW, **changes: Any) -> SmsMessages:
+def stream(now: datetime = NOW, timeouts: Timeouts = SYNC, **changes: Any) -> SmsMessages:
     """Return the stream as a sync that starts at `now` makes it."""
-    return SmsMessages(Config.parse(settings(**changes), now), now)
+    config = Config.parse(settings(**changes), now)
+    return SmsMessages(config, now, timeouts=timeouts, rate_limiter=RateLimiter(1e6))
 
 
 def messages(
@@ -125,6 +121,40 @@ def read(
         result.error = error
         result.logs.append(str(error))
     return result
+
+
+def read_some(
+    sms_messages: SmsMessages, state: Mapping[str, Any], stop: int, table: dict[str, Row]
+) -> Mapping[str, Any]:
+    """Read `stop` records into a table, leave, and return the last state that was emitted."""
+    reading = messages(sms_messages, state)
+    for message in reading:
+        if message.record:
+            table[message.record.data["smsKey"]] = message.record.data
+            stop -= 1
+        if message.state and message.state.stream and message.state.stream.stream_state:
+            state = dict(message.state.stream.stream_state.__dict__)
+        if not stop:
+            break
+    reading.close()  # type: ignore[attr-defined]
+    return state
+
+
+def spread(count: int, **more: Any) -> list[Row]:
+    """Return SMS spread evenly over the time that the settings ask for."""
+    return [
+        row(START + n * ((END - START) / max(1, count)), text=f"{n}", **more) for n in range(count)
+    ]
+
+
+@pytest.fixture
+def logs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """Capture what is logged, which the CDK may keep from the root's handlers."""
+    monkeypatch.setattr(logging.getLogger("airbyte"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    return caplog
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from source_calltouch_sms.cursor import EARLY, NEW_SMS_ONLY, plan_sync
 from source_calltouch_sms.records import wall_time, zoned
 from source_calltouch_sms.streams import LAG, SmsMessages
 from unit_tests.account import Account, Row, row
-from unit_tests.conftest import NOW, messages, read, stream
+from unit_tests.conftest import NOW, messages, read, read_some, spread, stream
 from unit_tests.conftest import settings as form
-from unit_tests.test_streams import read_some, small_windows, spread
 
 Serve = Callable[[Account], Account]
 DAILY: dict[str, Any] = {"lookback_interval_hours": 24}
@@ -206,10 +205,9 @@ def test_a_full_refresh_neither_minds_the_interval_nor_keeps_it(serve: Serve) ->
 
 
 def test_the_moment_is_saved_with_the_last_window_and_not_before(serve: Serve) -> None:
-    serve(Account(spread(2_000), page_size=10))
+    serve(Account(spread(2_000), page_size=3))
     old = {"dateSent": "2024-06-15T10:00:00+03:00", "statusesReadAt": "2024-06-14T08:00:00Z"}
-    with small_windows(30):
-        sync = read(stream(**DAILY), old)
+    sync = read(stream(**DAILY), old)
     *meanwhile, last = [state["statusesReadAt"] for state in sync.states]
     assert len(meanwhile) > 2
     assert set(meanwhile) == {"2024-06-14T08:00:00Z"}
@@ -218,28 +216,26 @@ def test_the_moment_is_saved_with_the_last_window_and_not_before(serve: Serve) -
 
 @pytest.mark.parametrize("failure", ["killed", "revoked"])
 def test_a_sync_that_fails_reads_the_last_days_again(serve: Serve, failure: str) -> None:
-    account = serve(Account(spread(2_000), page_size=10))
+    account = serve(Account(spread(2_000), page_size=3))
     old = {"dateSent": "2024-06-15T10:00:00+03:00", "statusesReadAt": "2024-06-14T08:00:00Z"}
-    with small_windows(30):
-        if failure == "killed":
-            state: Any = read_some(stream(**DAILY), dict(old), 70, {})
-        else:
-            account.faults = dict.fromkeys(range(10, 100), "revoked")
-            failed = read(stream(**DAILY), old)
-            assert failed.error
-            state, account.faults = failed.state, {}
-        assert state == old
-        account.bodies.clear()
-        again = read(stream(NOW.add(hours=1), **DAILY), state)
+    if failure == "killed":
+        state: Any = read_some(stream(**DAILY), dict(old), 70, {})
+    else:
+        account.faults = dict.fromkeys(range(30, 200), "revoked")
+        failed = read(stream(**DAILY), old)
+        assert failed.error
+        state, account.faults = failed.state or old, {}
+    assert state == old
+    account.bodies.clear()
+    again = read(stream(NOW.add(hours=1), **DAILY), state)
     assert account.bodies[0]["dateFrom"] == "11-06-2024 11:00:00"
     assert again.state["statusesReadAt"] == "2024-06-15T10:00:00Z"
 
 
 def test_after_a_long_pause_a_sync_that_fails_goes_on_where_it_was(serve: Serve) -> None:
-    account = serve(Account(spread(1_000), page_size=10))
+    account = serve(Account(spread(1_000), page_size=3))
     old = {"dateSent": "2024-04-10T10:00:00+03:00", "statusesReadAt": "2024-04-10T07:00:00Z"}
-    with small_windows(30):
-        state = read_some(stream(**DAILY), dict(old), 600, {})
+    state = read_some(stream(**DAILY), dict(old), 600, {})
     assert state["statusesReadAt"] == "2024-04-10T07:00:00Z"
     account.bodies.clear()
     read(stream(**DAILY), state)
@@ -305,10 +301,10 @@ sms_of_ten_days = st.lists(
     ),
     hours=st.lists(st.sampled_from([0, 1, 24, 24, 24, 168]), min_size=1, max_size=15),
     stops=st.dictionaries(st.integers(0, 14), st.integers(1, 20), max_size=4),
-    window=st.integers(3, 12),
+    page_size=st.integers(1, 3),
 )
 def test_each_reading_of_the_last_days_brings_all_that_settled_or_came_late(
-    account: list[Sms], gaps: list[int], hours: list[int], stops: dict[int, int], window: int
+    account: list[Sms], gaps: list[int], hours: list[int], stops: dict[int, int], page_size: int
 ) -> None:
     state: dict[str, Any] = {}
     table: dict[str, Row] = {}
@@ -317,8 +313,8 @@ def test_each_reading_of_the_last_days_brings_all_that_settled_or_came_late(
         elapsed += gap
         now, interval = BEGIN.add(minutes=elapsed), hours[number % len(hours)]
         before, is_due = state, due(state, interval, now)
-        with requests_mock.Mocker() as mock, small_windows(window):
-            there = Account(list(rows_at(account, elapsed)), page_size=5)
+        with requests_mock.Mocker() as mock:
+            there = Account(list(rows_at(account, elapsed)), page_size=page_size)
             there.serve(mock)
             sync = stream(now + LAG, start_date="2024-06-01", lookback_interval_hours=interval)
             state, is_through = read_up_to(stops.get(number, 0), sync, state, table)

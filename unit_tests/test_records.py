@@ -328,35 +328,20 @@ def test_an_offset_tells_apart_the_hour_that_comes_twice(sent: str, iso: str) ->
         ("", "«null»"),
     ],
 )
-@pytest.mark.parametrize("method", ["records", "sms"])
 def test_an_answer_of_which_no_date_can_be_read_is_an_error_that_shows_the_form(
-    method: str, sent: Any, form: str
+    sent: Any, form: str
 ) -> None:
     maker = RecordMaker("1", MOSCOW)
     rows = [{**row(""), "dateSent": sent} for _ in range(300)]
     with pytest.raises(AirbyteTracedException) as raised:
-        list(getattr(maker, method)(rows, *APRIL))
+        list(maker.records(rows, *APRIL))
     assert raised.value.failure_type == FailureType.system_error
     assert form in str(raised.value)
 
 
 def test_no_rows_are_no_error() -> None:
     maker = RecordMaker("1", MOSCOW)
-    assert (list(maker.records([], *APRIL)), maker.sms([], *APRIL)) == ([], [])
-
-
-def test_odd_dates_and_sms_outside_the_range_are_counted_once() -> None:
-    maker = RecordMaker("1", MOSCOW)
-    assert maker.warnings() == []
-    sent = ["31-03-2024 23:59:59", "01-04-2024 00:00:00", "30-04-2024 23:59:59", "yesterday"]
-    for rows in ([row(s) for s in [*sent, "01-05-2024 00:00:00"]], [row(START)]):
-        maker.sms([dict(r) for r in rows], *APRIL)
-        list(maker.records(rows, *APRIL))
-    assert (maker.undated, maker.outside) == (1, 2)
-    undated, outside = maker.warnings()
-    assert undated == "1 SMS have an unreadable dateSent; set to null."
-    assert "2 SMS are dated outside the requested range" in outside
-    assert "Time zone (timezone), Europe/Moscow," in outside
+    assert list(maker.records([], *APRIL)) == []
 
 
 @pytest.mark.parametrize("year", [1, 9999])
@@ -365,30 +350,6 @@ def test_the_first_and_last_year_there_are_can_be_read(year: int) -> None:
     assert (dates(sent)[0] or "").startswith(iso)
     assert dates(f"{iso}Z", f"{iso}-12:00", START)[2] == "2024-04-01T00:00:00+03:00"
     assert dates(sent, period=(datetime(1, 1, 1), datetime(9999, 12, 31)))[0]
-
-
-@given(few_rows)
-def test_equal_sms_have_one_identity_however_they_are_written(rows: list[dict[str, Any]]) -> None:
-    maker = RecordMaker("1", MOSCOW)
-    sms = maker.sms([dict(r) for r in rows], *APRIL)
-    rewritten = [
-        {**r, "dateSent": r["dateSent"].replace("-", "."), "phoneNumber": int(r["phoneNumber"])}
-        for r in rows
-    ]
-    assert maker.sms(rewritten, *APRIL) == sms
-    records = list(maker.records([dict(r) for r in rows], *APRIL))
-    assert [second for _, second in sms] == [record["dateSent"][:19] for record in records]
-    assert len(set(sms)) == len({(r["phoneNumber"], r["dateSent"], r["smsMessage"]) for r in rows})
-
-
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: json.dumps(odd)[:40])
-def test_an_odd_row_has_an_identity_and_the_time_of_its_record(odd: dict[str, Any]) -> None:
-    rows = [row("01-04-2024 00:00:00"), {**row("01-04-2024 15:05:32"), **odd}, {"dateSent": "x"}]
-    maker = RecordMaker("1", MOSCOW)
-    sms = maker.sms([dict(r) for r in rows], *APRIL)
-    records = list(maker.records([dict(r) for r in rows], *APRIL))
-    assert [second for _, second in sms] == [(r["dateSent"] or "")[:19] for r in records]
-    assert len({identity for identity, _ in sms}) == 3
 
 
 def test_wall_time_is_what_clocks_in_the_zone_show() -> None:

@@ -23,9 +23,11 @@ from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.utils.airbyte_secrets_utils import update_secrets
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_calltouch_sms import SourceCalltouchSms, api, error_handler
+from source_calltouch_sms import SourceCalltouchSms, api
+from source_calltouch_sms.config import Config
 from source_calltouch_sms.run import run
 from source_calltouch_sms.source import CATALOG_FORM, SETTINGS_FORM, STATE_FORM
+from source_calltouch_sms.streams import SmsMessages, Timeouts
 from unit_tests.conftest import settings
 
 LOGGER = logging.getLogger("airbyte")
@@ -79,15 +81,13 @@ def test_a_failed_check_is_one_plain_sentence_with_calltouchs_words(
 )
 def test_what_the_user_cannot_fix_leaves_a_check_as_an_error_of_its_kind(
     requests_mock: requests_mock.Mocker,
-    monkeypatch: pytest.MonkeyPatch,
     answer: dict[str, Any],
     sentence: str,
     failure_type: FailureType,
 ) -> None:
-    monkeypatch.setattr("source_calltouch_sms.streams.CHECK_SECONDS", 0.01)
     requests_mock.post(api.URL, **answer)
     with pytest.raises(AirbyteTracedException, match=sentence) as raised:
-        check()
+        SmsMessages(Config.parse(settings()), timeouts=Timeouts(1, 1, retry=0.01)).check()
     assert raised.value.failure_type == failure_type
 
 
@@ -343,7 +343,3 @@ def test_the_spec_is_the_forms(
         "site_id",
         "start_date",
     }
-
-
-def test_the_patience_of_a_check_is_a_persons() -> None:
-    assert error_handler.CHECK_SECONDS < 30

@@ -231,11 +231,15 @@ class Calltouch:
         """Return the page's SMS as the connector reads them: identities and wall times."""
         rows = [dict(row) for row in reply.page.rows]
         try:
-            sms = self._reader.sms(rows, *self.range)
+            records = list(self._reader.records(rows, *self.range))
         except AirbyteTracedException:  # it can read no date
-            sms = [(hash(json.dumps(row)), "") for row in rows]
+            return [(hash(json.dumps(row)), None) for row in rows]
         return [
-            (identity, datetime.fromisoformat(wall) if wall else None) for identity, wall in sms
+            (
+                hash((sms["phoneNumber"], sms["dateSent"], sms["smsMessage"])),
+                datetime.fromisoformat(sms["dateSent"][:19]) if sms["dateSent"] else None,
+            )
+            for sms in records
         ]
 
     def count(self, *replies: Reply) -> Counter[int]:

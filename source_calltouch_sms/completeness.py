@@ -1,0 +1,176 @@
+"""Are these answers every SMS of a window, and if not, what to ask for? Pure: no HTTP, no threads.
+
+An answer is a snapshot; pages are the fast path. Where they leave a doubt, less is asked for,
+until one answer holds it: a range is split by time, a second by phone numbers.
+
+- One answer with as many rows as it reports is complete, in whatever order.
+- Pages are complete when all report the same total, their rows add up to it, and no SMS is on two
+  of them. One that is may be two identical SMS, or one served twice and another not at all. So its
+  second, or its phone number, is asked for alone: the answer takes the place of the pages' rows
+  about it, if it is complete and has as many, and if the window's total is the same afterwards.
+- The answers about a second that none of them holds are united: of identical SMS, as many count as
+  one answer had.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from source_calltouch_sms.api import MAX_NUMBERS
+from source_calltouch_sms.windows import Window
+
+Record = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What one answer says: the total of all SMS that were asked for, and those that it holds."""
+
+    total: int
+    records: list[Record]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it holds all that it reports."""
+        return len(self.records) == self.total
+
+
+class Complete(NamedTuple):
+    """These records are every SMS of the window, each once."""
+
+    records: list[list[Record]]
+
+
+class Ambiguous(NamedTuple):
+    """SMS of these seconds, `2024-04-01T15:05:32`, and phone numbers are on two pages."""
+
+    seconds: tuple[str, ...]
+    phone_numbers: tuple[str, ...]
+
+
+class Split(NamedTuple):
+    """Too many SMS, too long, or pages that contradict each other: read these parts instead."""
+
+    parts: list[Window]
+
+
+class Incomplete(NamedTuple):
+    """Calltouch reports `total` SMS and returns fewer: these are all that came."""
+
+    total: int
+    records: list[list[Record]]
+
+
+class Inconsistent(NamedTuple):
+    """The pages contradict each other, so they prove nothing."""
+
+
+def second_of(record: Record) -> str:
+    """Return a record's wall time, `2024-04-01T15:05:32`; empty where it has none."""
+    return (record["dateSent"] or "")[:19]
+
+
+def phone_number_of(record: Record) -> str:
+    """Return a record's phone number; empty where it has none."""
+    return record["phoneNumber"] or ""
+
+
+def times(pages: Iterable[Answer]) -> Counter[str]:
+    """Count the SMS of pages by wall time."""
+    counts = Counter(second_of(record) for page in pages for record in page.records)
+    del counts[""]
+    return counts
+
+
+def fits(pages: list[Answer]) -> bool:
+    """Tell whether pages so far agree: one total, and all but the last one equally full."""
+    first, last = pages[0], pages[-1]
+    rows = sum(len(page.records) for page in pages)
+    due = min(len(first.records), first.total - rows + len(last.records))
+    return last.total == first.total and len(last.records) == due > 0
+
+
+def check_pages(pages: list[Answer]) -> Complete | Ambiguous | Inconsistent:
+    """Say what the pages of a window prove."""
+    rows = sum(len(page.records) for page in pages)
+    if any(page.total != rows for page in pages):
+        return Inconsistent()
+    seen: set[str] = set()
+    ambiguous: list[Record] = []
+    for page in pages:
+        keys = {record["smsKey"] for record in page.records}
+        if not seen.isdisjoint(keys):
+            ambiguous += (record for record in page.records if record["smsKey"] in seen)
+        seen |= keys
+    if not ambiguous:
+        return Complete([page.records for page in pages])
+    seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
+    if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
+        return Inconsistent()
+    return Ambiguous((*sorted(seconds),), (*sorted(numbers),))
+
+
+def replace(
+    pages: list[Answer],
+    part_of: Callable[[Record], str],
+    answers: Sequence[tuple[Collection[str], Answer]],
+    total: int,
+) -> Complete | Inconsistent:
+    """Let answers about parts of a window take the place of the pages' records of these parts.
+
+    `part_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
+    `total` is the window's, asked for once more after them.
+    """
+    if total != pages[0].total:
+        return Inconsistent()
+    counts = Counter(part_of(record) for page in pages for record in page.records)
+    for parts, answer in answers:
+        if not answer.is_complete or answer.total != sum(counts[part] for part in parts):
+            return Inconsistent()
+    asked = {part for parts, _ in answers for part in parts}
+    others = [[r for r in page.records if part_of(r) not in asked] for page in pages]
+    return Complete([*others, *(answer.records for _, answer in answers)])
+
+
+class Union:
+    """What several answers about one second hold together."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """What Calltouch reports."""
+        self._identical: dict[Any, list[Record]] = {}
+        """Identical SMS, by what they agree in: as many as one answer had."""
+
+    def add(self, pages: Iterable[Answer]) -> bool:
+        """Take pages; return whether they held anything new. A changed total begins anew."""
+        before = len(self.all())
+        for page in pages:
+            if page.total != self.total:
+                self.total, before = page.total, 0
+                self._identical.clear()
+            self.add_records(page.records)
+        return len(self.all()) > before
+
+    def add_records(self, records: list[Record]) -> None:
+        """Take the records of one answer."""
+        identical: dict[Any, list[Record]] = {}
+        for record in records:
+            identity = record["phoneNumber"], record["dateSent"], record["smsMessage"]
+            identical.setdefault(identity, []).append(record)
+        for identity, group in identical.items():
+            if len(group) > len(self._identical.get(identity, ())):
+                self._identical[identity] = group
+
+    def all(self) -> list[Record]:
+        """Return the SMS."""
+        return [record for group in self._identical.values() for record in group]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether they are as many as Calltouch reports."""
+        return len(self.all()) == self.total
+
+    def phone_numbers(self) -> Counter[str]:
+        """Count the SMS by phone number."""
+        counts = Counter(map(phone_number_of, self.all()))
+        del counts[""]
+        return counts

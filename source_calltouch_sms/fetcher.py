@@ -1,0 +1,192 @@
+"""Page requests under way, a thread each, and the answers on their way, within bounds.
+
+What is requested, and when, `reader.py` decides.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+import requests
+from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, InvalidURL
+from urllib3.exceptions import LocationValueError
+
+from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError, DrippingAnswerError
+from source_calltouch_sms.rate_limiter import Attempt, RateLimiter
+from source_calltouch_sms.windows import PageRequest
+
+MAX_ANSWER_BYTES: Final = 200_000_000
+MAX_ERROR_BYTES: Final = 1_000_000
+"""Of one answer, decoded: under a status below 400, and of 400 and above."""
+MAX_BYTES: Final = 200_000_000
+"""Of all answers that are held or on their way. The one that is due comes even so."""
+ANSWER_SECONDS: Final = 300
+"""From when a request is sent, for its whole answer: one sent byte by byte never times out."""
+CHUNK_BYTES: Final = 65_536
+"""Read at once: compressed, it may become a thousand times as much."""
+CLOSE_SECONDS: Final = 3
+
+
+class Transport(HTTPAdapter):
+    """Receives answers: none larger or slower than anyone waits for, all together within bounds.
+
+    An http address is one of this machine (`spec.json`), so it is asked without a proxy.
+    """
+
+    def __init__(
+        self,
+        rate_limiter: RateLimiter,
+        max_bytes: int = MAX_BYTES,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        super().__init__(pool_maxsize=MAX_CONNECTION_POOL_SIZE)
+        self._rate_limiter = rate_limiter
+        self._max_bytes = max_bytes
+        self._answer_seconds = answer_seconds
+        self._bytes = 0
+        self._room = threading.Condition()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        """Send a request and receive its whole answer.
+
+        Raises:
+            requests.RequestException: there is none, or it is too large or too slow.
+            CancelledError: it is no longer wanted.
+        """
+        if str(request.url).startswith("http:"):
+            kwargs["proxies"] = None
+        try:
+            coming = super().send(request, *args, **kwargs)
+            try:
+                body = self._receive(coming)
+            finally:
+                coming.close()
+        except requests.RequestException as error:
+            error.request = request  # `requests` leaves it out where the body fails
+            raise
+        except LocationValueError as error:
+            raise InvalidURL(error, request=request) from error
+        except (ValueError, TypeError) as error:  # a negative chunk size, and the like
+            raise ChunkedEncodingError(error, request=request) from error
+        response = self.build_response(request, coming.raw)
+        response.raw = body
+        return response
+
+    def _receive(self, response: requests.Response) -> "_Body":
+        attempt, body = self._rate_limiter.attempt(), _Body()
+        self.release(attempt)  # what came of an earlier try
+        limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
+        deadline = time.monotonic() + self._answer_seconds
+        for chunk in response.iter_content(CHUNK_BYTES):
+            if body.tell() + len(chunk) > limit:
+                raise AnswerTooLargeError(limit, response=response)
+            deadline += self._wait_for_room(attempt, len(chunk))
+            if time.monotonic() > deadline:
+                raise DrippingAnswerError(self._answer_seconds)
+            body.write(chunk)
+        return body
+
+    def _wait_for_room(self, attempt: Attempt, size: int) -> float:
+        """Take room for so many bytes; return for how many seconds there was none."""
+        since = time.monotonic()
+        with self._room:
+            self._room.wait_for(
+                lambda: (
+                    attempt.is_due or attempt.is_cancelled or self._bytes + size <= self._max_bytes
+                )
+            )
+            if attempt.is_cancelled:
+                raise CancelledError
+            self._bytes += size
+            attempt.bytes += size
+        return time.monotonic() - since
+
+    def release(self, attempt: Attempt) -> None:
+        """Give back the room that an answer has taken."""
+        with self._room:
+            self._bytes -= attempt.bytes
+            attempt.bytes = 0
+            self._room.notify_all()
+
+
+class _Body(BytesIO):
+    """A whole body, in the form that `requests` reads without copying it."""
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        yield self.getvalue()
+
+
+class Fetched(NamedTuple):
+    """A page as it came: its response, and what is seen of it without decoding it."""
+
+    response: requests.Response
+    total: int
+    rows: int
+
+
+class Fetch(Future[Fetched]):
+    """One page request under way."""
+
+    def __init__(self, request: PageRequest) -> None:
+        super().__init__()
+        self.request = request
+        self.attempt = Attempt()
+        self.seconds = 0.0
+        """How long its answer took, once it is there."""
+
+
+class Fetcher:
+    """Makes page requests side by side, each through `fetch`, with the CDK's tries and waits."""
+
+    def __init__(
+        self,
+        fetch: Callable[[PageRequest], Fetched],
+        rate_limiter: RateLimiter,
+        transport: Transport,
+    ) -> None:
+        self._fetch = fetch
+        self._rate_limiter = rate_limiter
+        self._transport = transport
+
+    def start(self, request: PageRequest) -> Fetch:
+        """Make a request in a thread of its own.
+
+        No executor: it would join its threads when the process ends, so that a server which takes
+        a request and says nothing would hold a Ctrl-C for two minutes.
+        """
+        fetch = Fetch(request)
+        name = f"calltouch {request.window} page {request.page}"
+        threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
+        return fetch
+
+    def expedite(self, fetch: Fetch) -> None:
+        """Receive an answer even if there is no room for it: the reader waits for it."""
+        if not fetch.attempt.is_due:
+            fetch.attempt.is_due = True
+            self._transport.release(Attempt())  # wakes it
+
+    def release(self, fetch: Fetch) -> None:
+        """Let go of an answer, and of a request that is still under way."""
+        self._rate_limiter.cancel(fetch.attempt)
+        self._transport.release(fetch.attempt)
+
+    def close(self, fetches: list[Fetch]) -> None:
+        """Let go of requests; those under way may take a few seconds to notice."""
+        for fetch in fetches:
+            self.release(fetch)
+        wait(fetches, CLOSE_SECONDS)
+
+    def _run(self, fetch: Fetch) -> None:
+        self._rate_limiter.begin(fetch.attempt)
+        try:
+            fetched = self._fetch(fetch.request)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due
+            fetch.set_exception(error)
+        else:
+            fetch.seconds = time.monotonic() - fetch.attempt.sent_at
+            fetch.set_result(fetched)
