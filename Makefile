@@ -35,7 +35,7 @@ test: lint  ## Lint, type-check and run all tests
 	$(BIN)/pytest
 
 unit: .venv  ## Run the unit tests alone
-	$(BIN)/pytest unit_tests
+	$(BIN)/pytest unit_tests -n auto
 
 lint: .venv  ## Lint, type-check, see that the lock is up to date
 	$(BIN)/ruff check .
