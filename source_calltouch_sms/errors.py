@@ -24,7 +24,7 @@ import requests
 from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-LATER: Final = "Try again later. Nothing is lost: a sync goes on from its last saved state."
+LATER: Final = "Try again later."
 REPORT: Final = "Please report this to the connector's developers."
 
 

@@ -28,21 +28,14 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def squeezed(text: str) -> str:
-    return " ".join(text.split())
-
-
 ENGLISH, RUSSIAN = USER_PAGES = [read(DOCS / f"calltouch-sms{end}.md") for end in ("", ".ru")]
 TROUBLES = read(DOCS / "troubleshooting.md")
 FIELDS: dict[str, Any] = json.loads(read(PACKAGE / "schemas/sms_messages.json"))["properties"]
 of_both_pages = pytest.mark.parametrize("page", USER_PAGES, ids=["English", "Russian"])
 
 
-# Messages: every string of the code that holds words, with "…" for what varies.
-
-
 def strings(node: ast.AST) -> Iterator[str]:
-    """Yield the templates of the strings in a tree, but for docstrings."""
+    """Yield the strings in a tree, with "…" for what varies, but no docstrings."""
     match node:
         case ast.Expr(value=ast.Constant()):
             pass
@@ -58,20 +51,14 @@ def strings(node: ast.AST) -> Iterator[str]:
                 yield from strings(child)
 
 
-MESSAGES = sorted(
-    {
-        squeezed(text)
-        for path in PACKAGE.glob("*.py")
-        for text in strings(ast.parse(read(path)))
-        if " " in text.strip() and len(re.findall(r"[^\W\d_]{2,}", text)) > 1
-    }
-    - {"calltouch … page …"}  # a thread's name
-)
+FOUND = {" ".join(t.split()) for p in PACKAGE.glob("*.py") for t in strings(ast.parse(read(p)))}
+WORDS = {text for text in FOUND if " " in text and len(re.findall(r"[^\W\d_]{2,}", text)) > 1}
+MESSAGES = sorted(WORDS - {"calltouch … page …"})  # a thread's name
 
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_each_message_is_in_the_documentation_in_the_users_words(message: str) -> None:
-    assert message in squeezed(TROUBLES.replace("\n>", "\n"))
+    assert message in " ".join(TROUBLES.replace("\n>", "\n").split())
     assert not NOT_A_REQUEST.search(message)
     for name, setting in SETTINGS.items():
         for before in message.split(f"({name})")[:-1]:
@@ -80,14 +67,10 @@ def test_each_message_is_in_the_documentation_in_the_users_words(message: str) -
 
 def test_each_quoted_message_stems_from_the_code() -> None:
     blocks = re.findall(r"(?:^> ?.*\n?)+", TROUBLES, re.MULTILINE)
-    quotes = [squeezed(re.sub(r"^> ?", "", block, flags=re.MULTILINE)) for block in blocks]
-    cells = [row[0].strip("`") for table in tables_of(TROUBLES, "It says") for row in table]
-    assert len(quotes) > 40, "the page quotes no messages, or in another form than this test reads"
-    assert sorted({*quotes, *cells} - {*MESSAGES}) == []
-    assert len({*quotes, *cells}) == len(quotes) + len(cells)
-
-
-# Pages for users, in two languages.
+    quotes = [" ".join(block.replace("\n>", "\n").lstrip(">").split()) for block in blocks]
+    quotes += [row[0].strip("`") for table in tables_of(TROUBLES, "It says") for row in table]
+    assert len({*quotes}) == len(quotes) > 60
+    assert sorted({*quotes} - {*MESSAGES}) == []
 
 
 def tables_of(page: str, *heads: str) -> list[list[list[str]]]:
@@ -108,7 +91,7 @@ def headings_of(page: str) -> list[tuple[str, str]]:
 
 @of_both_pages
 def test_settings_are_those_of_the_form(page: str) -> None:
-    [rows] = tables_of(page, "Setting", "Поле")[:1]
+    rows = tables_of(page, "Setting", "Поле")[0]
     by_order = sorted(SETTINGS, key=lambda name: int(SETTINGS[name]["order"]))
     assert [row[0] for row in rows] == [f"{SETTINGS[n]['title']}<br>`{n}`" for n in by_order]
     for name, (_, default, _meaning) in zip(by_order, rows, strict=True):
@@ -155,13 +138,11 @@ def test_both_languages_have_the_same_parts() -> None:
 
 
 def test_headings_are_in_the_order_that_airbyte_checks() -> None:
-    names = re.split(
-        r"\|\s*",
-        """Calltouch SMS|Prerequisites|Setup guide|Set up Calltouch SMS|
+    required = """Calltouch SMS|Prerequisites|Setup guide|Set up Calltouch SMS|
         Set up the Calltouch SMS connector in Airbyte|For Airbyte Cloud:|For Airbyte Open Source:|
         Supported sync modes|Supported Streams|Performance considerations|Data type map|
-        Limitations & Troubleshooting|Changelog""",
-    )
+        Limitations & Troubleshooting|Changelog"""
+    names = re.split(r"\|\s*", required)
     headings = [re.sub(r"^Step \d: ", "", text) for _, text in headings_of(ENGLISH)]
     assert [text for text in headings if text in names] == names
 
@@ -178,8 +159,7 @@ def test_links_inside_the_repository_lead_somewhere(path: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", read(path)):
         if link.startswith(HERE) or not link.startswith("https://"):
             file, _, anchor = link.removeprefix(HERE).partition("#")
-            base = ROOT if link.startswith(HERE) else path.parent
-            target = (base / file).resolve() if file else path
+            target = (ROOT if link.startswith(HERE) else path.parent) / file if file else path
             assert target.exists(), link
             texts = [text for _, text in headings_of(read(target))] if anchor else []
             names = [re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts]

@@ -160,7 +160,7 @@ def test_a_request_waits_as_long_as_it_is_asked_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(429, "daily API points"), (503, "Nothing is lost")]
+    ("status", "advice"), [(429, "daily API points"), (503, "Try again later.")]
 )
 def test_a_wait_that_is_longer_than_a_request_is_retried_fails(status: int, advice: str) -> None:
     limiter = RateLimiter(FAST)
