@@ -5,6 +5,7 @@ Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-
 
 import json
 import re
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +36,8 @@ _TIME: Final = re.compile(
     r"(?:(Z)|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
+_BLANKS: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
+"""Spaces and byte order marks."""
 _NAME: Final = re.compile(r"[a-z_]\w{0,39}", re.ASCII | re.IGNORECASE)
 
 
@@ -57,8 +60,8 @@ class NoAccess(ErrorBody):
     """«Отсутствие доступа к методу»."""
 
 
-class MissingField(ErrorBody):
-    """«Отсутствие обязательного поля»."""
+class UnusableRequest(ErrorBody):
+    """«Отсутствие обязательного поля», or the «apiError» of code 1: it could not be read."""
 
 
 class ValidationError(ErrorBody):
@@ -69,12 +72,12 @@ class RefusedRange(ErrorBody):
     """Violations of the dates in other words than the documented ones: too long, or too old."""
 
 
+class NotBegun(ErrorBody):
+    """A documented violation of the dates: that day has not begun."""
+
+
 class RefusedPage(ErrorBody):
     """Violations of `pageOfResult` alone: there is no such page."""
-
-
-class UnreadableRequest(ErrorBody):
-    """The «apiError» of code 1: «Синтаксическая ошибка JSON в запросе или запрос пустой»."""
 
 
 class ApiError(ErrorBody):
@@ -85,35 +88,38 @@ class OtherMessage(ErrorBody):
     """A message of the documented form, but not one that the documentation lists."""
 
 
+class RangeMessage(OtherMessage):
+    """One that speaks of the range asked for."""
+
+
 class NotJson(ErrorBody):
-    """Not JSON: cut off, HTML, or nothing."""
+    """Not JSON: cut off, or not text in the charset that it declares."""
 
 
-class Undecodable(NotJson):
-    """Not text in the charset that it declares, nor in UTF-8; or cut off."""
+class Html(NotJson):
+    """A web page."""
 
 
 class NoData(ErrorBody):
-    """JSON with nothing in it: neither data nor words, or `null` for the total."""
+    """Nothing, or JSON with nothing in it: neither data nor words, or `null` for the total."""
 
 
 class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
+_RANGE: Final = "date|period|range|период|диапазон|интервал"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
-    "Invalid credentials": InvalidCredentials,
-    "не имеет доступа": NoAccess,
-    "не указано обязательное поле": MissingField,
+    r"invalid\scredentials": InvalidCredentials,
+    r"не\sимеет\sдоступа": NoAccess,
+    r"не\sуказано\sобязательное\sполе|синтаксическая\sошибка\sjson": UnusableRequest,
+    "errorCode:|errorMessage:": ApiError,
+    _RANGE: RangeMessage,
+    "": OtherMessage,
 }
+"""Words in any case, and what a body means that holds them. The first that are found count."""
 _WORDS: Final = ("errorCode", "errorMessage", "errorDescription", "message", "error", "detail")
 """In which fields, at any level, this service and its siblings say what is wrong."""
-_VIOLATIONS: Final = re.compile(
-    r"больше\s(текущего\sдня|dateTo)|меньше\sdateFrom|равно\s1\sэлементу|не\sдолжно\sбыть\sпустым"
-)
-"""The documented messages of violations."""
-RANGE: Final = re.compile("date|period|range|период|диапазон|интервал", re.IGNORECASE)
-"""Words that speak of the range asked for."""
 
 
 def wire_time(wall: datetime) -> str:
@@ -167,109 +173,95 @@ def read_page(body: bytes, content_type: str = "") -> Page:
         case {"data": []}:
             return Page(0, [])
         case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
-            rows = data.get("smsDetails") or []
-            # What PHP makes of a list that it has filtered.
-            if isinstance(rows, dict) and all(map(_INDEX.fullmatch, rows)):
-                rows = list(rows.values())
-            if isinstance(rows, list) and set(map(type, rows)) <= {dict}:
+            rows = _list(data.get("smsDetails") or [])
+            if rows is not None and set(map(type, rows)) <= {dict}:
                 return Page(int(total), rows)
     raise _error_body(document)
 
 
 def _decode(body: bytes, content_type: str) -> Any:
-    try:
+    start = body.lstrip(_BLANKS)[:1]
+    if not start:
+        raise NoData
+    with suppress(ValueError):
         # Before what is declared: text that is valid as UTF-8, its Cyrillic too, is UTF-8.
         return orjson.loads(body)
-    except ValueError:
-        pass
     # What orjson refuses and the service may send: another charset, unescaped line breaks in
     # strings (as in the documentation's own example), half a surrogate pair.
-    text = _text(body, content_type)
-    try:
-        # Numbers are orjson's: it has to write them, and refuses one of 5,000 digits.
-        return _without_halves(json.loads(text, strict=False, parse_int=orjson.loads))
-    except (ValueError, RecursionError):
-        raise NotJson from None
-
-
-def _text(body: bytes, content_type: str) -> str:
     declared = _CHARSET.search(content_type)
-    try:
-        return body.decode(json.detect_encoding(body))
-    except ValueError:
-        pass
-    try:
-        return body.decode(declared[1] if declared else "ascii")
-    except (LookupError, ValueError):
-        raise Undecodable from None
+    for charset in (json.detect_encoding(body), declared[1] if declared else "ascii"):
+        with suppress(LookupError, ValueError, RecursionError):
+            # Numbers are orjson's: it has to write them, and refuses one of 5,000 digits.
+            return json.loads(
+                body.decode(charset),
+                strict=False,
+                parse_int=orjson.loads,
+                object_hook=_without_halves,
+            )
+    raise Html if start == b"<" else NotJson
 
 
-def _without_halves(value: Any) -> Any:
+def _without_halves(fields: dict[str, Any]) -> dict[str, Any]:
     """Replace what UTF-8 cannot hold: halves of surrogate pairs."""
-    match value:
-        case str():
-            return _HALF.sub("?", value)
-        case list():
-            return [_without_halves(item) for item in value]
-        case dict():
-            return {_without_halves(key): _without_halves(item) for key, item in value.items()}
-    return value
+    return {
+        _HALF.sub("?", name): _HALF.sub("?", value) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def _error_body(document: Any) -> ErrorBody:
     data = _inside(document, "data")
-    api_error = _inside(data, "apiErrorData")
-    violations = _inside(_inside(data, "validationErrorData"), "violations")
-    if isinstance(violations, dict):  # what PHP makes of a filtered list
-        violations = list(violations.values())
-    if isinstance(violations, list) and any(isinstance(v, dict) for v in violations):
-        return _refused_fields([v for v in violations if isinstance(v, dict)])
-    levels = (document, _inside(document, "error"), data, api_error)
+    violations = _list(_inside(_inside(data, "validationErrorData"), "violations")) or ()
+    faults = [words for words in map(_words_of_violation, violations) if words]
+    if faults:
+        return _refused_fields(faults)
+    levels = (document, _inside(document, "error"), data, _inside(data, "apiErrorData"))
     found = ((name, _inside(level, name)) for level in levels for name in _WORDS)
-    words = {name: str(word) for name, word in found if word and type(word) in {str, int}}
+    words = {name: word for name, word in found if word and type(word) in {str, int}}
     text = "; ".join(
-        word if name == "message" else f"{name}: {word}" for name, word in words.items()
+        str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
-    return _kind(words, text, is_api_error=bool(api_error))(text) if words else _wordless(document)
+    return _kind(text)(text) if text else _wordless(document)
 
 
-def _kind(words: dict[str, str], text: str, *, is_api_error: bool) -> type[ErrorBody]:
-    known = [kind for message, kind in _MESSAGES.items() if message.casefold() in text.casefold()]
-    if known:
-        return known[0]
-    if is_api_error and words.get("errorCode") == "1":
-        return UnreadableRequest
-    is_api_error = is_api_error or not words.keys().isdisjoint({"errorCode", "errorMessage"})
-    return ApiError if is_api_error else OtherMessage
+def _kind(text: str) -> type[ErrorBody]:
+    return next(kind for known, kind in _MESSAGES.items() if re.search(known, text, re.IGNORECASE))
 
 
-def _refused_fields(violations: list[dict[str, Any]]) -> ErrorBody:
-    words = [(v.get("fieldPath"), v.get("message")) for v in violations]
-    faults = [": ".join(word for word in pair if isinstance(word, str)) for pair in words]
+def _words_of_violation(violation: Any) -> str:
+    words = (_inside(violation, "fieldPath"), _inside(violation, "message"))
+    return ": ".join(word for word in words if isinstance(word, str))
+
+
+def _refused_fields(faults: list[str]) -> ErrorBody:
     text = "; ".join(faults)
     if all(fault.startswith("pageOfResult") for fault in faults):
         return RefusedPage(text)
-    if all(RANGE.search(fault) and not _VIOLATIONS.search(fault) for fault in faults):
+    if re.search(r"больше\sтекущего\sдня", text):
+        return NotBegun(text)
+    if all(re.search(_RANGE, fault, re.IGNORECASE) for fault in faults):
         return RefusedRange(text)
     return ValidationError(text)
 
 
 def _wordless(document: Any) -> ErrorBody:
-    data = _inside(document, "data")
-    has_null_total = isinstance(data, dict) and data.get("totalCountSms", 0) is None
-    if has_null_total or _is_blank(document):
-        return NoData()
+    match document:
+        case {"data": {"totalCountSms": None | ""}} | None | []:
+            return NoData()
+        case dict() if not any(document.values()):
+            return NoData()
     return Undocumented(_shape(document))
+
+
+def _list(value: Any) -> list[Any] | None:
+    """Return a list, which PHP makes an object keyed by index if it has filtered it; else None."""
+    if isinstance(value, dict) and all(map(_INDEX.fullmatch, value)):
+        return list(value.values())
+    return value if isinstance(value, list) else None
 
 
 def _inside(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
-
-
-def _is_blank(value: Any, depth: int = 3) -> bool:
-    if isinstance(value, dict) and depth:
-        return all(_is_blank(item, depth - 1) for item in value.values())
-    return not value
 
 
 def _shape(value: Any, depth: int = 3) -> str:

@@ -73,25 +73,26 @@ class CalltouchErrorHandler(ErrorHandler):
         Raises:
             AirbyteTracedException: retrying would not help, or has not helped.
         """
-        failure = self._failure(response_or_exception)
+        answer = response_or_exception
+        failure = self._failure(answer)
         if not failure:
             return SUCCESS_RESOLUTION
-        attempt, wait = self._rate_limiter.attempt(), _requested_wait(response_or_exception)
-        timeout = min(failure.retry_seconds, self.retry_timeout)
-        is_over = not failure.retry_seconds or attempt.seconds + wait > timeout
-        start, end = _requested_range(response_or_exception)
-        is_long = (end - start).total_seconds() + 1 > failure.splits_above
+        attempt, wait = self._rate_limiter.attempt(), retry_after(getattr(answer, "headers", {}))
+        seconds_left = min(failure.retry_seconds, self.retry_timeout) - attempt.seconds
+        is_over = not failure.retry_seconds or wait > seconds_left
+        start, end = _requested_range(answer)
         action = ResponseAction.RETRY
-        if is_long and (is_over or attempt.tries >= TRIES_AT_LENGTH):
+        if (end - start).total_seconds() + 1 > failure.splits_above and (
+            is_over or attempt.tries >= TRIES_AT_LENGTH
+        ):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
         elif is_over:
             times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"
-            tried = (
-                f" Tried {times} within {attempt.seconds:.0f} s." if failure.retry_seconds else ""
-            )
+            tried = f" Tried {times} within {attempt.seconds:.0f} s."
             asked = f" Calltouch asks to wait {wait:.0f} s before the next API request."
-            raise failure.error(f"{failure.reason}.{tried}{asked if wait else ''} {failure.advice}")
-        elif not _is_throttled(response_or_exception):  # the rate limiter tells of those
+            more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
+            raise failure.error(f"{failure.reason}.{more} {failure.advice}")
+        elif not _is_throttled(answer):  # the rate limiter tells of those
             logger.warning("%s. Trying again.", failure.reason)
         return ErrorResolution(action, FailureType.transient_error, failure.reason)
 
@@ -129,7 +130,7 @@ class CalltouchBackoffStrategy(BackoffStrategy):
         """Return how many seconds to wait after the `attempt_count`-th try, from 1."""
         if _is_throttled(response_or_exception):
             return NO_WAIT_SECONDS
-        grown = FIRST_WAIT_SECONDS * WAIT_GROWTH ** min(attempt_count - 1, 99)
+        grown = FIRST_WAIT_SECONDS * WAIT_GROWTH ** (attempt_count - 1)
         return min(grown, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
@@ -152,9 +153,3 @@ def _requested_range(answer: object) -> tuple[datetime, datetime]:
         return api.read_wire_time(body["dateFrom"]), api.read_wire_time(body["dateTo"])
     except (AttributeError, KeyError, TypeError, ValueError):
         return datetime.min, datetime.min  # noqa: DTZ901 - wall times
-
-
-def _requested_wait(answer: object) -> float:
-    if isinstance(answer, requests.Response) and not answer.ok:
-        return retry_after(answer.headers)
-    return 0

@@ -8,8 +8,7 @@
         └── RefusedPageError    Calltouch refused the page: the reader takes it for gone
 
     requests.RequestException   a request without an answer: the error handler decides
-    ├── AnswerTooLargeError     the answer was given up because of its size
-    └── DrippingAnswerError     the answer was given up because it came too slowly
+    └── AnswerTooLargeError     the answer was given up because of its size
 
     CancelledError              nobody waits for the request any more; no user ever sees it
 
@@ -18,7 +17,7 @@ which of these errors each leads to.
 """
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import requests
 from airbyte_cdk.models import FailureType
@@ -55,19 +54,7 @@ class RefusedPageError(AirbyteTracedException):
 
 
 class AnswerTooLargeError(requests.RequestException):
-    """An answer is larger, decoded, than `limit` bytes; the rest of it was not read."""
-
-    def __init__(self, limit: int, **origin: Any) -> None:
-        super().__init__(limit, **origin)
-        self.limit = limit
-
-
-class DrippingAnswerError(requests.RequestException):
-    """An answer did not arrive in full within `limit` seconds."""
-
-    def __init__(self, limit: float, **origin: Any) -> None:
-        super().__init__(limit, **origin)
-        self.limit = limit
+    """An answer is larger, decoded, than so many bytes; the rest of it was not read."""
 
 
 class CancelledError(Exception):

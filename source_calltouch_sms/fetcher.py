@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, InvalidURL
+from requests.exceptions import ChunkedEncodingError, InvalidURL, ReadTimeout
 from urllib3.exceptions import LocationValueError
 
-from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError, DrippingAnswerError
+from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError
 from source_calltouch_sms.rate_limiter import Attempt, RateLimiter
 from source_calltouch_sms.windows import PageRequest
 
@@ -87,7 +87,7 @@ class Transport(HTTPAdapter):
                 raise AnswerTooLargeError(limit, response=response)
             deadline += self._wait_for_room(attempt, len(chunk))
             if time.monotonic() > deadline:
-                raise DrippingAnswerError(self._answer_seconds)
+                raise ReadTimeout
             body.write(chunk)
         return body
 

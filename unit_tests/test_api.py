@@ -164,7 +164,7 @@ def test_a_page_is_read_in_the_charset_that_it_declares(charset: str, content_ty
 def test_text_that_cannot_be_decoded_is_an_error_and_no_page_of_question_marks(
     wire: bytes, content_type: str
 ) -> None:
-    with pytest.raises(api.Undecodable):
+    with pytest.raises(api.NotJson):
         api.read_page(wire, content_type)
 
 
@@ -199,6 +199,19 @@ def test_a_total_may_come_as_text() -> None:
 
 NO_ACCESS = "Пользователь ООО Пример не имеет доступа к данному методу API"
 MISSING = "В запросе не указано обязательное поле dateTo"
+UNREADABLE = "Синтаксическая ошибка JSON в запросе или запрос пустой"
+NOT_BEGUN = "Значение не может быть больше текущего дня"
+
+
+def api_error(code: int, message: str | None) -> dict[str, Any]:
+    error = {"errorCode": code, "errorMessage": message, "errorDescription": None}
+    data = {"type": "apiError", "apiErrorData": error, "validationErrorData": None}
+    return {"meta": [], "data": data}
+
+
+def refusal(*faults: tuple[str | None, str]) -> dict[str, Any]:
+    violations = [{"fieldPath": field, "message": message} for field, message in faults]
+    return {"data": {"validationErrorData": {"violations": violations}}}
 
 
 @pytest.mark.parametrize(
@@ -206,47 +219,21 @@ MISSING = "В запросе не указано обязательное пол
     [
         ({"message": "Invalid credentials."}, api.InvalidCredentials, "Invalid credentials."),
         ({"meta": [], "data": {"message": NO_ACCESS}}, api.NoAccess, NO_ACCESS),
-        ({"meta": [], "data": {"message": MISSING}}, api.MissingField, MISSING),
+        ({"meta": [], "data": {"message": MISSING}}, api.UnusableRequest, MISSING),
         ({"meta": [], "data": {"message": "Баллы"}}, api.OtherMessage, "Баллы"),
         ({"message": "Too Many Requests"}, api.OtherMessage, "Too Many Requests"),
         (
-            {
-                "meta": [],
-                "data": {
-                    "type": "apiError",
-                    "apiErrorData": {
-                        "errorCode": 1,
-                        "errorMessage": "Синтаксическая ошибка",
-                        "errorDescription": None,
-                    },
-                    "validationErrorData": None,
-                },
-            },
-            api.UnreadableRequest,
-            "errorCode: 1; errorMessage: Синтаксическая ошибка",
+            api_error(1, UNREADABLE),
+            api.UnusableRequest,
+            f"errorCode: 1; errorMessage: {UNREADABLE}",
         ),
+        (api_error(500, None), api.ApiError, "errorCode: 500"),
         (
-            {"meta": [], "data": {"apiErrorData": {"errorCode": 500, "errorMessage": None}}},
-            api.ApiError,
-            "errorCode: 500",
+            refusal(("dateFrom", NOT_BEGUN), ("phoneNumbers", "Два")),
+            api.NotBegun,
+            f"dateFrom: {NOT_BEGUN}; phoneNumbers: Два",
         ),
-        (
-            {
-                "meta": [],
-                "data": {
-                    "type": "validationError",
-                    "apiErrorData": None,
-                    "validationErrorData": {
-                        "violations": [
-                            {"fieldPath": "dateFrom", "message": "Раз"},
-                            {"fieldPath": "phoneNumbers", "message": "Два"},
-                        ]
-                    },
-                },
-            },
-            api.ValidationError,
-            "dateFrom: Раз; phoneNumbers: Два",
-        ),
+        (refusal(("phoneNumbers", "Два")), api.ValidationError, "phoneNumbers: Два"),
     ],
 )
 def test_each_documented_error_is_told_from_a_page(
@@ -256,11 +243,6 @@ def test_each_documented_error_is_told_from_a_page(
         api.read_page(body(document))
     assert type(raised.value) is kind
     assert str(raised.value) == words
-
-
-def refusal(*faults: tuple[str | None, str]) -> dict[str, Any]:
-    violations = [{"fieldPath": field, "message": message} for field, message in faults]
-    return {"data": {"validationErrorData": {"violations": violations}}}
 
 
 def indexed(refused: dict[str, Any]) -> dict[str, Any]:
@@ -287,7 +269,7 @@ TOO_LONG = "Период не может быть больше 90 дней"
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
         (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),
         (indexed(refusal(("dateTo", "Мало"))), api.RefusedRange, "dateTo: Мало"),
-        (refusal(("dateTo", "… меньше dateFrom")), api.ValidationError, "меньше dateFrom"),
+        ({"message": TOO_LONG}, api.RangeMessage, TOO_LONG),
         (refusal(("dateTo", TOO_LONG), ("newField", "Нет")), api.ValidationError, "newField: Нет"),
     ],
 )
@@ -300,6 +282,12 @@ def test_errors_are_told_by_words_at_any_level(
     assert words in str(raised.value)
 
 
+@pytest.mark.parametrize("wire", [b"", b" \n", b"\xef\xbb\xbf", b"\0"])
+def test_nothing_is_no_data(wire: bytes) -> None:
+    with pytest.raises(api.NoData):
+        api.read_page(wire)
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -308,7 +296,6 @@ def test_errors_are_told_by_words_at_any_level(
         [],
         {"meta": [], "data": None},
         {"meta": [], "data": {}},
-        {"data": {"message": None, "apiErrorData": {"errorMessage": ""}}},
         {"data": {"totalCountSms": None, "smsDetails": [{}]}},
         {"data": {"totalCountSms": "", "smsDetails": []}},
     ],
@@ -327,7 +314,6 @@ def test_words_nested_without_end_are_no_words() -> None:
 @pytest.mark.parametrize(
     "wire",
     [
-        b"",
         b"<html>502</html>",
         body(PAGE)[: len(body(PAGE)) // 2],
         b"[" * 100_000,

@@ -15,7 +15,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import LocationValueError, ProtocolError
 
 from source_calltouch_sms import api
-from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError, DrippingAnswerError
+from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError
 from source_calltouch_sms.fetcher import (
     CLOSE_SECONDS,
     MAX_ANSWER_BYTES,
@@ -111,7 +111,7 @@ def test_of_a_failure_no_more_is_read_than_a_failure_needs(transport: Offline) -
     transport.status, transport.body = 500, Body(10**9)
     with pytest.raises(AnswerTooLargeError) as raised:
         receive(transport)
-    assert raised.value.limit == MAX_ERROR_BYTES
+    assert raised.value.args == (MAX_ERROR_BYTES,)
     assert raised.value.request
     assert transport.body.read_bytes < 2 * MAX_ERROR_BYTES
     assert transport.body.closed
@@ -138,16 +138,15 @@ def test_an_endless_page_is_given_up(limiter: RateLimiter, transport: Offline) -
     transport.body = Body(10**12)
     with pytest.raises(AnswerTooLargeError) as raised:
         receive(transport)
-    assert raised.value.limit == MAX_ANSWER_BYTES
+    assert raised.value.args == (MAX_ANSWER_BYTES,)
     assert transport.body.read_bytes < 1.01 * MAX_ANSWER_BYTES
 
 
 def test_an_answer_that_drips_is_given_up(limiter: RateLimiter) -> None:
     transport = Offline(limiter, answer_seconds=0.05)
     transport.body = Body(10**6, lambda: threading.Event().wait(0.03))
-    with pytest.raises(DrippingAnswerError) as raised:
+    with pytest.raises(exceptions.ReadTimeout):
         receive(transport)
-    assert raised.value.limit == 0.05
     assert transport.body.left
     assert transport.body.closed
 

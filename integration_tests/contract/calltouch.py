@@ -28,12 +28,11 @@ PATHS = [url.partition("/api/")[2] for url in (api.URL, api.URL_UNDER_ACCESS)]
 ERRORS: dict[type[api.ErrorBody], tuple[str, str]] = {
     api.InvalidCredentials: ("credentials", "the documented body of a wrong token"),
     api.NoAccess: ("right", "the documented body of a missing right"),
-    api.MissingField: ("message", "the documented body of a missing field"),
+    api.UnusableRequest: ("message", "the documented body of a request that cannot be used"),
     api.OtherMessage: ("message", "a message"),
     api.ValidationError: ("violations", "the documented list of violations"),
     api.RefusedRange: ("violations", "violations of the dates"),
     api.RefusedPage: ("violations", "violations of the page"),
-    api.UnreadableRequest: ("error", "the documented apiError body"),
     api.ApiError: ("error", "an apiError body"),
     api.NoData: ("message", "JSON with nothing in it"),
 }
