@@ -60,8 +60,8 @@ def test_a_full_refresh_brings_each_sms_once_and_says_so(sandbox: Sandbox, tmp_p
     assert_whole(output, sandbox.sms())
     assert output.statuses == ["STARTED", "RUNNING", "COMPLETE"]
     stats = sandbox.stats()
-    # One more than pages: equal rows on two pages are asked for by their phone numbers.
-    assert (stats["served"], stats["points"], stats["limited"]) == (4, 8, 0)
+    # Two more than pages: identical SMS on two pages are asked for, then the total once more.
+    assert (stats["served"], stats["points"], stats["limited"]) == (5, 10, 0)
     pages = [body.get("pageOfResult") for body in stats["bodies"] if "phoneNumbers" not in body]
     assert pages[0] is None
     assert sorted(pages[1:]) == [2, 3]

@@ -26,8 +26,8 @@ MAX_NUMBERS: Final = 10_000
 LARGE: Final = 100_000
 """Larger bodies, in bytes, are not decoded just to classify them."""
 
-_COUNT: Final = re.compile(r"\d{1,12}", re.ASCII)
-_TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,12})')
+_COUNT: Final = re.compile(r"\d{1,18}", re.ASCII)
+_TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,18})')
 _INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
 _HALF: Final = re.compile(r"[\ud800-\udfff]")
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)

@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 class Complete(NamedTuple):
     """These records are every SMS of the window, each once."""
 
-    records: list[list[Record]]
+    records: list[Record]
 
 
 class Ambiguous(NamedTuple):
@@ -54,10 +54,10 @@ class Split(NamedTuple):
 
 
 class Incomplete(NamedTuple):
-    """Calltouch reports `total` SMS and returns fewer: these are all that came."""
+    """Calltouch reports `total` SMS and returns fewer: these are all that came, each once."""
 
     total: int
-    records: list[list[Record]]
+    records: list[Record]
 
 
 class Inconsistent(NamedTuple):
@@ -102,7 +102,7 @@ def check_pages(pages: list[Answer]) -> Complete | Ambiguous | Inconsistent:
             ambiguous += (record for record in page.records if record["smsKey"] in seen)
         seen |= keys
     if not ambiguous:
-        return Complete([page.records for page in pages])
+        return Complete([record for page in pages for record in page.records])
     seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
     if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
         return Inconsistent()
@@ -127,22 +127,28 @@ def replace(
         if not answer.is_complete or answer.total != sum(counts[part] for part in parts):
             return Inconsistent()
     asked = {part for parts, _ in answers for part in parts}
-    others = [[r for r in page.records if part_of(r) not in asked] for page in pages]
-    return Complete([*others, *(answer.records for _, answer in answers)])
+    others = [r for page in pages for r in page.records if part_of(r) not in asked]
+    return Complete(others + [r for _, answer in answers for r in answer.records])
 
 
 class Union:
-    """What several answers about one second hold together."""
+    """What several answers hold together: of identical SMS as many as one of them had."""
 
-    def __init__(self) -> None:
+    def __init__(self, pages: Sequence[Answer] = ()) -> None:
         self.total = 0
         """What Calltouch reports."""
+        self.passes = self.pages = 0
+        """How often pages were added, and how many the last time."""
         self._identical: dict[Any, list[Record]] = {}
-        """Identical SMS, by what they agree in: as many as one answer had."""
+        """SMS, by what identical ones agree in."""
+        if pages:
+            self.add(pages)
 
-    def add(self, pages: Iterable[Answer]) -> bool:
+    def add(self, pages: Sequence[Answer]) -> bool:
         """Take pages; return whether they held anything new. A changed total begins anew."""
-        before = len(self.all())
+        if len(self.all()) > self.total:  # SMS disappeared
+            self._identical.clear()
+        self.passes, self.pages, before = self.passes + 1, len(pages), len(self.all())
         for page in pages:
             if page.total != self.total:
                 self.total, before = page.total, 0
@@ -169,8 +175,15 @@ class Union:
         """Whether they are as many as Calltouch reports."""
         return len(self.all()) == self.total
 
-    def phone_numbers(self) -> Counter[str]:
-        """Count the SMS by phone number."""
+    def phone_numbers(self, max_sms: int) -> list[tuple[str, ...]]:
+        """Return the phone numbers, in groups of up to `max_sms` SMS as far as these are known."""
         counts = Counter(map(phone_number_of, self.all()))
         del counts[""]
-        return counts
+        groups, sms = [list[str]()], 0
+        for number, count in counts.items():
+            if groups[-1] and (sms + count > max_sms or len(groups[-1]) == MAX_NUMBERS):
+                groups.append([])
+                sms = 0
+            groups[-1].append(number)
+            sms += count
+        return [tuple(group) for group in groups if group]

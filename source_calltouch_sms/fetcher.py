@@ -25,8 +25,6 @@ MAX_ERROR_BYTES: Final = 1_000_000
 """Of one answer, decoded: under a status below 400, and of 400 and above."""
 MAX_BYTES: Final = 200_000_000
 """Of all answers that are held or on their way. The one that is due comes even so."""
-ANSWER_SECONDS: Final = 300
-"""From when a request is sent, for its whole answer: one sent byte by byte never times out."""
 CHUNK_BYTES: Final = 65_536
 """Read at once: compressed, it may become a thousand times as much."""
 CLOSE_SECONDS: Final = 3
@@ -39,10 +37,7 @@ class Transport(HTTPAdapter):
     """
 
     def __init__(
-        self,
-        rate_limiter: RateLimiter,
-        max_bytes: int = MAX_BYTES,
-        answer_seconds: float = ANSWER_SECONDS,
+        self, rate_limiter: RateLimiter, answer_seconds: float, max_bytes: int = MAX_BYTES
     ) -> None:
         super().__init__(pool_maxsize=MAX_CONNECTION_POOL_SIZE)
         self._rate_limiter = rate_limiter

@@ -29,8 +29,9 @@ from source_calltouch_sms.error_handler import (
 )
 from source_calltouch_sms.fetcher import Fetched, Fetcher, Transport
 from source_calltouch_sms.messages import rate_limited_message, record_messages
+from source_calltouch_sms.prefetcher import Throttled
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
-from source_calltouch_sms.reader import Reader, Throttled, WindowEnd
+from source_calltouch_sms.reader import Reader, WindowEnd
 from source_calltouch_sms.records import RecordMaker, wall_time, zoned
 from source_calltouch_sms.windows import PageRequest, Window
 
@@ -39,15 +40,19 @@ LAG: Final = timedelta(minutes=1)
 
 
 class Timeouts(NamedTuple):
-    """For how many seconds to wait: for a connection, for an answer, and to retry a request."""
+    """For how many seconds to wait."""
 
     connect: float
     read: float
+    """For an answer's beginning, and for more of it."""
+    answer: float
+    """For a whole answer: one that is sent byte by byte never times out."""
     retry: float
+    """For a request to succeed, with all its tries."""
 
 
-SYNC: Final = Timeouts(connect=10, read=120, retry=RETRY_SECONDS)
-CHECK: Final = Timeouts(connect=10, read=15, retry=10)
+SYNC: Final = Timeouts(connect=10, read=120, answer=300, retry=RETRY_SECONDS)
+CHECK: Final = Timeouts(connect=10, read=15, answer=15, retry=10)
 """A person waits for a check: half a minute at the most."""
 
 
@@ -75,7 +80,7 @@ class SmsMessages(HttpStream):
         self._now = (now or pendulum.now()) - LAG
         self._timeouts = timeouts
         self._rate_limiter = rate_limiter or RateLimiter()
-        self._transport = Transport(self._rate_limiter)
+        self._transport = Transport(self._rate_limiter, timeouts.answer)
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
         super().__init__(api_budget=self._rate_limiter)

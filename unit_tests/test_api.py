@@ -340,7 +340,7 @@ def test_what_is_no_json_is_said_to_be_none(wire: bytes) -> None:
         {"meta": [], "data": {"totalCountSms": 1, "smsDetails": ["secret"]}},
         {"meta": [], "data": {"totalCountSms": 1, "smsDetails": {"70000000001": {}}}},
         {"meta": [], "data": {"totalCountSms": 1, "smsDetails": {"0": "secret"}}},
-        {"meta": [], "data": {"totalCountSms": 10**12, "smsDetails": []}},
+        {"meta": [], "data": {"totalCountSms": 10**18, "smsDetails": []}},
         {"meta": [], "data": {"totalCountSms": 10**30, "smsDetails": []}},
         {"70000000001": "secret"},
         ["secret"],

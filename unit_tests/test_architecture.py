@@ -38,10 +38,13 @@ TABLE = {
     "failures": {"api", "errors", "rate_limiter", "redaction"},
     "error_handler": {"api", "failures", "rate_limiter", "redaction"},
     "fetcher": {"errors", "rate_limiter", "windows"},
-    "reader": {"api", "completeness", "errors", "fetcher", "rate_limiter", "windows"},
+    "prefetcher": {"api", "fetcher", "rate_limiter", "windows"},
+    "reader": {
+        *("api", "completeness", "errors", "fetcher", "prefetcher", "rate_limiter", "windows"),
+    },
     "streams": {
         *("api", "completeness", "config", "cursor", "error_handler", "fetcher", "messages"),
-        *("rate_limiter", "reader", "records", "windows"),
+        *("prefetcher", "rate_limiter", "reader", "records", "windows"),
     },
     "source": {"config", "errors", "streams"},
     "run": {"config", "error_handler", "source"},

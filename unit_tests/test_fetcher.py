@@ -69,7 +69,7 @@ def limiter() -> RateLimiter:
 
 @pytest.fixture
 def transport(limiter: RateLimiter) -> Offline:
-    return Offline(limiter)
+    return Offline(limiter, 300)
 
 
 class Body:
@@ -215,7 +215,7 @@ class Receiving(threading.Thread):
 @pytest.fixture
 def full(limiter: RateLimiter) -> Offline:
     """A transport that has room for one answer and holds one, of this thread's attempt."""
-    transport = Offline(limiter, max_bytes=150)
+    transport = Offline(limiter, 300, max_bytes=150)
     transport.body = b" " * 100
     receive(transport)
     assert limiter.attempt().bytes == 100
@@ -268,7 +268,7 @@ def test_the_wait_for_room_does_not_count_as_dripping(limiter: RateLimiter) -> N
 
 
 def test_another_try_takes_the_room_of_the_one_before(limiter: RateLimiter) -> None:
-    transport = Offline(limiter, max_bytes=150)
+    transport = Offline(limiter, 300, max_bytes=150)
     transport.body = b" " * 100
     for _ in range(5):
         receive(transport)

@@ -200,13 +200,13 @@ def test_a_thread_that_makes_no_request_of_ours_has_an_attempt_of_its_own() -> N
 
 
 def test_of_requests_that_wait_the_one_that_was_first_made_goes_first() -> None:
-    limiter = RateLimiter(FAST)
-    older, younger = Attempt(), Attempt()
+    limiter, attempts = RateLimiter(FAST), [Attempt() for _ in range(8)]
     answered(limiter, 503, Retry_After="1")
-    waiting = [Waiting(limiter, younger), Waiting(limiter, older)]
+    waiting = [Waiting(limiter, attempts[n]) for n in (3, 7, 0, 5, 1, 6, 2, 4)]
     for thread in waiting:
         thread.end()
-    assert older.sent_at < younger.sent_at
+    sent = [attempt.sent_at for attempt in attempts]
+    assert sent == sorted(sent)
 
 
 def test_a_request_that_is_cancelled_does_not_pass() -> None:

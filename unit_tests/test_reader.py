@@ -27,14 +27,11 @@ from source_calltouch_sms import api
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import CancelledError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetched, Fetcher, Transport
+from source_calltouch_sms.prefetcher import MAX_REQUESTS, Load, Throttled, next_request
 from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.reader import (
-    MAX_REQUESTS,
-    Load,
     Reader,
-    Throttled,
     WindowEnd,
-    next_request,
 )
 from source_calltouch_sms.records import RecordMaker
 from source_calltouch_sms.windows import SECOND, PageRequest, Window
@@ -69,7 +66,7 @@ class Network(Fetcher):
         polls: int = 0,
     ) -> None:
         self.limiter = RateLimiter()
-        super().__init__(fetch, self.limiter, Transport(self.limiter))
+        super().__init__(fetch, self.limiter, Transport(self.limiter, 300))
         self.requests: list[PageRequest] = []
         """In the order in which they were made."""
         self.under_way: list[Fetch] = []
@@ -509,12 +506,14 @@ def test_a_count_that_never_fits_costs_little_more_where_the_setting_allows_it()
 
 
 @pytest.mark.parametrize("total", [10**12 - 1, 10**7])
-@pytest.mark.parametrize("window", [YEARS, ONE_SECOND])
+@pytest.mark.parametrize(("window", "latency"), [(YEARS, 0.3), (ONE_SECOND, 3)])
 @pytest.mark.parametrize("count", [0, 25])
-def test_a_total_beyond_reason_ends_in_numbers(total: int, window: Window, count: int) -> None:
+def test_a_total_beyond_reason_ends_in_numbers(
+    total: int, window: Window, latency: float, count: int
+) -> None:
     account = spoiled(lambda data: data.update(totalCountSms=total))
     account.rows = mailings(1, count) if count else []
-    sync = read(account, window)
+    sync = read(account, window, network=Network(account.fetch, random.Random(1), latency))
     assert f"reported {total} SMS but returned {count} distinct SMS" in sync.words
     assert len(account.bodies) <= 100
 
@@ -555,6 +554,18 @@ def test_where_even_a_day_is_refused_it_ends_soon() -> None:
     assert len(account.bodies) <= 40
 
 
+def test_a_refusal_of_anything_else_than_what_the_reader_made_up_ends_it() -> None:
+    account = Account(evenly(5))
+    violation = {"fieldPath": "phoneNumbers", "message": "Неверный формат"}
+    account.spoil = lambda _, document: document.update(
+        data={"validationErrorData": {"violations": [violation]}}
+    )
+    sync = read(account)
+    assert sync.error
+    assert sync.records == []
+    assert len(account.bodies) == 1
+
+
 def test_an_outage_does_not_shred_the_range() -> None:
     account = Account(evenly(500, 365), faults=dict.fromkeys(range(1, 7), "503"))
     assert_complete(read(account, YEAR), account)
@@ -574,8 +585,10 @@ def test_a_second_is_split_by_phone_numbers() -> None:
 
 
 def test_no_more_numbers_are_requested_at_once_than_calltouch_takes() -> None:
-    account = Account(mailings(1, 10_500) * 2, page_size=12_000)  # which refuses more
+    account = without_order(mailings(1, 13_000), page_size=12_000)  # which refuses more
     assert_complete(read(account, ONE_SECOND), account)
+    asked = [len(body["phoneNumbers"]) for body in account.bodies if "phoneNumbers" in body]
+    assert max(asked) == api.MAX_NUMBERS
 
 
 def without_numbers(account: Account) -> Account:

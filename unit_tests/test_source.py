@@ -87,7 +87,7 @@ def test_what_the_user_cannot_fix_leaves_a_check_as_an_error_of_its_kind(
 ) -> None:
     requests_mock.post(api.URL, **answer)
     with pytest.raises(AirbyteTracedException, match=sentence) as raised:
-        SmsMessages(Config.parse(settings()), timeouts=Timeouts(1, 1, retry=0.01)).check()
+        SmsMessages(Config.parse(settings()), timeouts=Timeouts(1, 1, 1, retry=0.01)).check()
     assert raised.value.failure_type == failure_type
 
 

@@ -94,7 +94,7 @@ def test_a_redirect_is_not_followed_lest_it_carry_the_token(
 ) -> None:
     elsewhere = requests_mock.post("https://elsewhere.example/", json=EMPTY)
     requests_mock.post(api.URL, status_code=307, headers={"Location": "https://elsewhere.example/"})
-    assert read(stream(timeouts=Timeouts(1, 1, 0))).error
+    assert read(stream(timeouts=Timeouts(1, 1, 1, 0))).error
     assert not elsewhere.called
 
 
@@ -181,6 +181,7 @@ def test_slices_obey_the_state_they_are_given() -> None:
 
 def test_a_slice_is_read_by_itself_and_twice(serve: Serve) -> None:
     account, sms = serve(Account(spread(300), page_size=10)), stream()
+    read(sms)
     for _ in range(2):
         reading: Any = sms.read_records(SyncMode.full_refresh, None, ALL)
         records = [message.record.data for message in reading]

@@ -1,0 +1,202 @@
+"""Requests ahead of need: which page to request next, and which answers have arrived.
+
+One thread, the reader's, decides it all; the threads of the fetcher only fetch. What is due comes
+first, then what is due afterwards, then the pages of later windows, in order, as long as there is
+room.
+"""
+
+import math
+import time
+from collections.abc import Collection, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from itertools import chain, islice
+from typing import Final, NamedTuple, TypeVar
+
+from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
+
+from source_calltouch_sms.api import PAGE_SIZE
+from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
+from source_calltouch_sms.rate_limiter import RateLimiter
+from source_calltouch_sms.windows import PageRequest, Window, split
+
+WINDOW_PAGES: Final = 10
+"""How many pages a window may have: so much is held, and read again after a failure."""
+WINDOW_BYTES: Final = MAX_BYTES // 2
+"""The same in bytes of answers."""
+MAX_TOTAL: Final = 10**9
+"""A higher one is false, and no reason to split a window a hundred times."""
+MAX_PAGES: Final = 1_000
+"""How far one second is paged."""
+
+SPARE: Final = 3
+"""Requests beyond those that the latency needs, so that the reader rarely waits."""
+MAX_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
+"""Under way, however slow the answers are."""
+POLL_SECONDS: Final = 0.05
+"""How soon the reader sees that a request has passed the rate limiter, so that another may wait."""
+THROTTLED_SECONDS: Final = 0.5
+"""For how long it waits before it reports that a 429 is the reason."""
+
+T = TypeVar("T")
+
+
+class Throttled(NamedTuple):
+    """The reader waits because of a 429; no request will pass for so many seconds."""
+
+    seconds: float
+
+
+Steps = Generator[Throttled, None, T]
+"""What a step of the reader yields while it waits, and its result."""
+
+
+class Load(NamedTuple):
+    """What is under way."""
+
+    waiting: int
+    """Requests that the rate limiter has not let pass yet."""
+    in_flight: int
+    """Requests without an answer, those waiting among them."""
+    bytes: int
+    """Of all answers, held or on their way, one more among them."""
+    rate: float
+    """Requests a second."""
+    latency: float
+    """Seconds that an answer takes."""
+
+
+def next_request(
+    due: PageRequest | None,
+    wanted: Iterable[PageRequest],
+    requested: Collection[PageRequest],
+    load: Load,
+) -> PageRequest | None:
+    """Return what to request next: what is due, else the first that is wanted, if there is room."""
+    if due and due not in requested:
+        return due
+    needed = min(SPARE + math.ceil(load.rate * load.latency), MAX_REQUESTS)
+    if load.waiting or load.in_flight >= needed or load.bytes > MAX_BYTES:
+        return None
+    # As many again may have come, and wait for one that is late.
+    new = (request for request in islice(wanted, 2 * needed) if request not in requested)
+    return next(new, None)
+
+
+class Prefetcher:
+    """Makes requests before they are due, and hands out their answers one by one."""
+
+    def __init__(self, fetcher: Fetcher, rate_limiter: RateLimiter, window: Window) -> None:
+        self.windows = [window]
+        """Those still to be read, oldest first. One that turns out to be too large is split."""
+        self.max_sms = WINDOW_PAGES * PAGE_SIZE
+        """How many SMS a window may hold; the reader lowers it, once pages have proved nothing."""
+        self.page_size = 0
+        """Rows of the largest answer so far."""
+        self.answers = 0
+        """How many came, each of which has cost points."""
+        self._fetcher = fetcher
+        self._rate_limiter = rate_limiter
+        self._due: list[PageRequest] = []
+        """What is taken next, in order."""
+        self._fetches: dict[PageRequest, Fetch] = {}
+        """Requests made, whose answers are not taken yet."""
+        self._arriving: list[Fetch] = []
+        """Those under way, also if nobody wants them any more."""
+        self._pages: dict[Window, int] = {}
+        """How many pages a window has, once its first one has come."""
+        self._latency = 0.0
+        self._page_bytes = 0.0
+
+    def take(self, request: PageRequest) -> Steps[Fetch]:
+        """Wait for a request's answer, or for the error that it ends with, and hand it out once."""
+        since, is_reported = time.monotonic(), False
+        while True:
+            self.request_ahead(request)
+            fetch = self._fetches[request]
+            if fetch not in self._arriving:
+                del self._fetches[request]
+                self._due = [due for due in self._due if due != request]
+                if not fetch.exception() or fetch.attempt.since >= since:
+                    return fetch
+                continue  # nobody waited for it when it failed, and it may succeed now
+            self._fetcher.expedite(fetch)
+            wait(self._arriving, POLL_SECONDS, FIRST_COMPLETED)
+            is_long = time.monotonic() - since > THROTTLED_SECONDS
+            if is_long and self._rate_limiter.is_throttled and not is_reported:
+                is_reported = True
+                yield Throttled(self._rate_limiter.closed_seconds)
+
+    def expect(self, due: list[PageRequest]) -> None:
+        """Say what is taken next; let go of what nobody will take any more."""
+        self._due = due
+        wanted, windows = set(due), set(self.windows)
+        for request in list(self._fetches):
+            if request not in wanted and request.window not in windows:
+                self._fetcher.release(self._fetches.pop(request))
+
+    def request_ahead(self, due: PageRequest | None = None) -> None:
+        """Make the requests that are needed next, as far as there is room."""
+        self._note_arrivals()
+        while request := next_request(due, self._wanted(), self._fetches, self._load()):
+            self._fetches[request] = self._fetcher.start(request)
+            self._arriving.append(self._fetches[request])
+
+    def _wanted(self) -> Iterator[PageRequest]:
+        ahead = (request for window in self.windows for request in self.pages_of(window))
+        return chain(self._due, ahead)
+
+    def pages_of(self, window: Window) -> list[PageRequest]:
+        """Return the pages of a window, as far as they are known."""
+        return [PageRequest(window, n + 1) for n in range(self._pages.get(window, 1))]
+
+    def _load(self) -> Load:
+        now = time.monotonic()
+        under_way = [f.attempt.sent_at for f in self._arriving if not f.attempt.is_cancelled]
+        sent = [sent_at for sent_at in under_way if sent_at < math.inf]
+        held = sum(fetch.attempt.bytes for fetch in self._fetches.values() if fetch.done())
+        return Load(
+            waiting=len(under_way) - len(sent),
+            in_flight=len(under_way),
+            bytes=round(held + self._page_bytes * (len(under_way) + 1)),
+            rate=self._rate_limiter.rate,
+            latency=max(self._latency, now - min(sent, default=now)),
+        )
+
+    def _note_arrivals(self) -> None:
+        """Learn from answers that have arrived."""
+        for fetch in [fetch for fetch in self._arriving if fetch.done()]:
+            self._arriving.remove(fetch)
+            if fetch.exception():
+                continue
+            fetched = fetch.result()
+            self.answers += 1
+            # Up at once and down slowly: answers wait for the slowest one, and for the largest.
+            self._latency = max(fetch.seconds, 0.8 * self._latency)
+            self._page_bytes = max(len(fetched.response.content), 0.9 * self._page_bytes)
+            self.page_size = max(self.page_size, fetched.rows)
+            if fetch.request == PageRequest(fetch.request.window):
+                self.note_first_page(fetch.request.window, fetched.total, fetched.rows)
+
+    def note_first_page(self, window: Window, total: int, rows: int) -> None:
+        """Learn a window's pages, or split it at once, wherever it stands, if it is too large."""
+        self.page_size = max(self.page_size, rows)
+        max_sms = self.max_sms_of(rows)
+        if window in self.windows and window.seconds > 1 and max_sms < total <= MAX_TOTAL:
+            place = self.windows.index(window)
+            self.windows[place : place + 1] = split(window, total, max_sms)
+            self.expect(self._due)
+        else:  # what fits one answer has one page; if that is short, another one tells
+            most = MAX_PAGES if total > self.page_size else 2
+            self._pages[window] = min(math.ceil(total / max(rows, 1)) or 1, most)
+
+    def close(self) -> None:
+        """Make no further request."""
+        self.windows = []
+        self.expect([])
+        self._fetcher.close(self._arriving)
+
+    def max_sms_of(self, rows: int) -> int:
+        """Return how many SMS a window may hold whose pages have so many rows."""
+        rows = rows or self.page_size or PAGE_SIZE
+        by_bytes = int(WINDOW_BYTES / max(self._page_bytes, 1) * rows)
+        return max(min(self.max_sms, WINDOW_PAGES * rows, by_bytes), rows)
