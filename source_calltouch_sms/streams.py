@@ -200,8 +200,7 @@ class SmsMessages(HttpStream):
                 yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
                 is_read = sync.reader.read > before
         finally:
-            self._sync = None
-            self._end(sync)
+            self._end()
 
     def read_records(
         self,
@@ -218,24 +217,27 @@ class SmsMessages(HttpStream):
         if self._sync:
             yield from self._read_window(self._sync)
         elif stream_slice:
-            bounds = (api.read_wire_time(stream_slice[bound]) for bound in ("dateFrom", "dateTo"))
-            window = Window(*bounds)
+            window = Window(
+                *map(api.read_wire_time, (stream_slice["dateFrom"], stream_slice["dateTo"]))
+            )
             plan = Plan(window, "Slice", {})
-            sync = Sync(plan, self._new_reader(window), time.monotonic())
-            try:
-                while sync.reader.windows:
-                    yield from self._read_window(sync)
-            finally:
-                self._end(sync)
+            self._sync = sync = Sync(plan, self._new_reader(window), time.monotonic())
+            while sync.reader.windows:
+                yield from self._read_window(sync)
+            self._end()
 
     def _read_window(self, sync: "Sync") -> Iterator[StreamData]:
-        for step in sync.reader.read_next_window():
-            if isinstance(step, Throttled):
-                yield rate_limited_message(self.name, step.seconds)
-            elif isinstance(step, WindowEnd):
-                self._move_cursor(step)
-            else:
-                yield from record_messages(self.name, step)
+        try:
+            for step in sync.reader.read_next_window():
+                if isinstance(step, Throttled):
+                    yield rate_limited_message(self.name, step.seconds)
+                elif isinstance(step, WindowEnd):
+                    self._move_cursor(step)
+                else:
+                    yield from record_messages(self.name, step)
+        except BaseException:  # also where the CDK just stops reading
+            self._end()
+            raise
         if not sync.reader.windows:
             self.state = {**self.state, **sync.plan.state}
 
@@ -258,8 +260,11 @@ class SmsMessages(HttpStream):
             require_complete_windows=self._config.require_complete_windows,
         )
 
-    def _end(self, sync: "Sync") -> None:
+    def _end(self) -> None:
         """Make no further request; log what the sync did."""
+        sync, self._sync = self._sync, None
+        if not sync:
+            return
         reader, limiter = sync.reader, self._rate_limiter
         reader.close()
         seconds = time.monotonic() - sync.started
