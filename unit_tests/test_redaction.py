@@ -1,6 +1,5 @@
 """Words of the service, fit to be quoted: `source_calltouch_sms.redaction`."""
 
-import html
 import json
 from urllib.parse import quote
 
@@ -62,8 +61,6 @@ def test_dates_and_amounts_stay_readable(words: str) -> None:
         quote(quote(TOKEN, safe="").lower()),
         json.dumps(TOKEN)[1:-1].replace("/", "\\/"),
         "".join(f"\\u{ord(sign):04X}" for sign in TOKEN),
-        "".join(f"&#x{ord(sign):x};" for sign in TOKEN),
-        html.escape(TOKEN),
         "\u200b".join(TOKEN),
         "\n".join(TOKEN),
     ],
