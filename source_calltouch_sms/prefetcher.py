@@ -92,6 +92,8 @@ class Prefetcher:
         """How many SMS a window may hold; the reader lowers it, once pages have proved nothing."""
         self.page_size = 0
         """Rows of the largest answer so far."""
+        self.is_reported = False
+        """Whether a 429 was reported since the last record: the platform ignores another."""
         self.answers = 0
         """How many came, each of which has cost points."""
         self._fetcher = fetcher
@@ -109,7 +111,7 @@ class Prefetcher:
 
     def take(self, request: PageRequest) -> Steps[Fetch]:
         """Wait for a request's answer, or for the error that it ends with, and hand it out once."""
-        since, is_reported = time.monotonic(), False
+        since = time.monotonic()
         while True:
             self.request_ahead(request)
             fetch = self._fetches[request]
@@ -122,8 +124,8 @@ class Prefetcher:
             self._fetcher.expedite(fetch)
             wait(self._arriving, POLL_SECONDS, FIRST_COMPLETED)
             is_long = time.monotonic() - since > THROTTLED_SECONDS
-            if is_long and self._rate_limiter.is_throttled and not is_reported:
-                is_reported = True
+            if is_long and self._rate_limiter.is_throttled and not self.is_reported:
+                self.is_reported = True
                 yield Throttled(self._rate_limiter.closed_seconds)
 
     def expect(self, due: list[PageRequest]) -> None:

@@ -116,6 +116,7 @@ class Reader:
             del outcome.records[:BATCH]
             latest = max(latest, self._count(window, batch))
             yield batch
+            self._ahead.is_reported = False
             self._ahead.request_ahead()
         self.read += 1
         logger.info(f"{window}: {self.sms - before} SMS emitted")
