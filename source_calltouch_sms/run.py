@@ -1,6 +1,5 @@
 """The entry point: `spec`, `check`, `discover`, `read`."""
 
-import argparse
 import gc
 import io
 import logging
@@ -8,13 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final
 
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.error_handler import RetryLineFilter
@@ -33,7 +31,7 @@ LINE_SECONDS: Final = 3
 
 
 class Entrypoint(AirbyteEntrypoint):
-    """The CDK's, but it explains a wrong setting or file, and never shows a private value."""
+    """The CDK's, but it explains a wrong setting, and never shows a private value."""
 
     @staticmethod
     def validate_connection(_source_spec: object, config: Mapping[str, Any]) -> None:
@@ -42,16 +40,6 @@ class Entrypoint(AirbyteEntrypoint):
         The CDK would use jsonschema, whose messages quote the value and do not name the setting.
         """
         Config.parse(config)
-
-    def run(self, parsed_args: argparse.Namespace) -> Iterator[str]:
-        """Run a command; `check` answers FAILED even if the settings file cannot be used."""
-        try:
-            yield from super().run(parsed_args)
-        except AirbyteTracedException as error:
-            failed = error.as_connection_status_message()  # of a config_error only
-            if parsed_args.command != "check" or not failed:
-                raise
-            yield self.airbyte_message_to_string(failed)
 
 
 def run() -> None:

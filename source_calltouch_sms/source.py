@@ -1,6 +1,6 @@
 """The source: the files it is given, its check and its streams."""
 
-import codecs
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import orjson
 from airbyte_cdk.models import (
     AirbyteConnectionStatus,
     AirbyteMessage,
@@ -54,7 +53,7 @@ class SourceCalltouchSms(AbstractSource):
         Raises:
             AirbyteTracedException: a `config_error` that names the file and shows its form.
         """
-        return _read_file("settings", config_path, SETTINGS_FORM, _settings)
+        return _read_file("settings", config_path, SETTINGS_FORM, dict)
 
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:
         """Hand the settings on; the CDK would also write them into its folder, which goes."""
@@ -116,7 +115,7 @@ class SourceCalltouchSms(AbstractSource):
             AirbyteTracedException: the cause.
         """
         _check_certificates()
-        _check_catalog(catalog, self.streams(config))
+        _check_catalog(catalog, [stream.name for stream in self.streams(config)])
         cause = None
         try:
             for message in super().read(logger, config, catalog, state):
@@ -146,25 +145,14 @@ def _read_file(kind: str, path: str, form: str, parse: Callable[[Any], T]) -> T:
         AirbyteTracedException: a `config_error` that names the file and shows its form.
     """
     try:
-        content = orjson.loads(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
+        return parse(json.loads(Path(path).read_text("utf-8-sig")))
     except OSError as error:
         raise config_error(f"The {kind} file {path!r} cannot be read: {error.strerror}.") from None
-    except orjson.JSONDecodeError as error:
+    except (TypeError, ValueError, RecursionError) as error:
+        place = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
         raise config_error(
-            f"The {kind} file {path!r} is not JSON in UTF-8 ({error}). Expected: {form}"
+            f"The {kind} file {path!r} is not JSON in UTF-8 of the expected form{place}: {form}"
         ) from None
-    try:
-        return parse(content)
-    except (TypeError, ValueError):
-        raise config_error(
-            f"The {kind} file {path!r} does not have the expected form: {form}"
-        ) from None
-
-
-def _settings(content: Any) -> MutableMapping[str, Any]:
-    if not isinstance(content, dict):
-        raise TypeError
-    return content
 
 
 def _states(content: Any) -> list[AirbyteStateMessage]:
@@ -175,18 +163,14 @@ def _states(content: Any) -> list[AirbyteStateMessage]:
     return states
 
 
-def _check_catalog(catalog: ConfiguredAirbyteCatalog, streams: list[Stream]) -> None:
+def _check_catalog(catalog: ConfiguredAirbyteCatalog, known: list[str]) -> None:
     """Refuse a stream that the CDK would leave out, or read twice."""
-    configured = [each.stream.name for each in catalog.streams]
-    known = [stream.name for stream in streams]
-    for name in configured:
-        if name not in known:
-            raise config_error(
-                f"The catalog names a stream {name!r}, which does not exist; there is only "
-                f"{', '.join(known)}. In Airbyte, refresh the connection's schema."
-            )
-        if configured.count(name) > 1:
-            raise config_error(f"The catalog names the stream {name} more than once; name it once.")
+    names = [configured.stream.name for configured in catalog.streams]
+    if names not in ([], known):
+        raise config_error(
+            f"The catalog names the streams {names}; there is only {known}, to be named once. In "
+            "Airbyte, refresh the connection's schema."
+        )
 
 
 def _check_certificates() -> None:
