@@ -76,10 +76,6 @@ class NotBegun(ErrorBody):
     """A documented violation of the dates: that day has not begun."""
 
 
-class RefusedPage(ErrorBody):
-    """Violations of `pageOfResult` alone: there is no such page."""
-
-
 class ApiError(ErrorBody):
     """An «apiError» of another code; or its fields on top, where older methods put them."""
 
@@ -235,8 +231,6 @@ def _words_of_violation(violation: Any) -> str:
 
 def _refused_fields(faults: list[str]) -> ErrorBody:
     text = "; ".join(faults)
-    if all(fault.startswith("pageOfResult") for fault in faults):
-        return RefusedPage(text)
     if re.search(r"больше\sтекущего\sдня", text):
         return NotBegun(text)
     if all(re.search(_RANGE, fault, re.IGNORECASE) for fault in faults):

@@ -5,7 +5,6 @@
     │   └── RefusedError        Calltouch refused a field of the request
     ├── transient_error         time fixes it
     └── system_error            the connector's developers can: a bug, or an API that changed
-        └── RefusedPageError    Calltouch refused the page: the reader takes it for gone
 
     requests.RequestException   a request without an answer: the error handler decides
     └── AnswerTooLargeError     the answer was given up because of its size
@@ -40,17 +39,10 @@ system_error = partial(_error, FailureType.system_error)
 
 
 class RefusedError(AirbyteTracedException):
-    """Calltouch refused a field of the request: its numbers, or its dates."""
+    """Calltouch refused a field of the request: its dates, its numbers, or its page."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, message, FailureType.config_error)
-
-
-class RefusedPageError(AirbyteTracedException):
-    """Calltouch refused the page that was asked for, and nothing else: there is no such page."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, message, FailureType.system_error)
 
 
 class AnswerTooLargeError(requests.RequestException):

@@ -122,9 +122,6 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = _refused(f"The token's user has no right to this method{said}", RIGHT)
         case api.UnusableRequest():
             failure = _unknown(f"Calltouch could not use the connector's request{said}")
-        case api.RefusedPage():
-            reason = f"Calltouch could not use the connector's request{said}"
-            failure = _refused(reason, errors.REPORT, errors.RefusedPageError)
         case api.RefusedRange():
             failure = range_refused
         case api.ValidationError() | api.NotBegun():

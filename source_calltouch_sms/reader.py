@@ -20,7 +20,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Incomplete, Record, Split, Union
-from source_calltouch_sms.errors import RefusedError, RefusedPageError, transient_error
+from source_calltouch_sms.errors import RefusedError, transient_error
 from source_calltouch_sms.fetcher import Fetcher
 from source_calltouch_sms.prefetcher import MAX_PAGES, MAX_TOTAL, Prefetcher, Steps, Throttled
 from source_calltouch_sms.rate_limiter import RateLimiter
@@ -300,7 +300,7 @@ class Reader:
             fetch = yield from self._ahead.take(request)
             try:
                 return self._parse(fetch.result().response)
-            except (RefusedError, RefusedPageError):
+            except RefusedError:
                 if request == PageRequest(request.window):
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.

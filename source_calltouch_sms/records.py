@@ -1,10 +1,11 @@
 """How a row becomes a record: its time gets the project's zone, the SMS a key. No side effects."""
 
 import hashlib
+import json
 import re
-import reprlib
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 
 import orjson
@@ -114,16 +115,18 @@ class RecordMaker:
         sent, is_certain = [row.get("dateSent") for row in rows], True
         if self._month_first is None:
             one_of_a_day = {text[:11]: text for text in sent if isinstance(text, str)}.values()
-            day_first = [self._ordinal(text, month_first=False) for text in one_of_a_day]
-            month_first = [self._ordinal(text, month_first=True) for text in one_of_a_day]
             # A day more at either end: a time zone must not decide it.
             days = range(start.toordinal() - 1, end.toordinal() + 2)
-            inside = [sum(day in days for day in order) for order in (day_first, month_first)]
-            if inside[0] != inside[1]:
-                self._month_first = inside[1] > inside[0]
+            orders = [
+                [self._day(s, month_first=first) for s in one_of_a_day] for first in (False, True)
+            ]
+            day_first, month_first = (sum(day in days for day in order) for order in orders)
+            if day_first != month_first:
+                self._month_first = month_first > day_first
                 self._days.clear()
-            elif any("/" in text[:3] for text in one_of_a_day):
-                is_certain = day_first == month_first
+            else:
+                has_slashes = any("/" in text[:3] for text in one_of_a_day)
+                is_certain = not has_slashes or orders[0] == orders[1]
         if rows and not (is_certain and any(self._read_date(_text(s) or "")[0] for s in sent)):
             written = _text(next(filter(None, sent), None)) or ""
             form = _LETTER.sub("x", re.sub(r"\d", "9", written[:FORM_CHARACTERS])) or "null"
@@ -133,13 +136,16 @@ class RecordMaker:
                 "day from the month. Please report this to the connector's developers."
             )
 
-    def _ordinal(self, sent: str, *, month_first: bool) -> int:
-        """Return the number of the day; 0 if it cannot be read."""
-        try:
+    def _read(self, sent: str, *, month_first: bool) -> datetime | None:
+        """Read a time: a wall time or, if it has an offset, a moment in the zone."""
+        with suppress(ValueError, OverflowError):
             moment = read_wire_time(sent, month_first=month_first)
-            return (wall_time(moment, self._zone) if moment.tzinfo else moment).toordinal()
-        except (ValueError, OverflowError):
-            return 0
+            return moment.astimezone(self._zone) if moment.tzinfo else moment
+        return None
+
+    def _day(self, sent: str, *, month_first: bool) -> int:
+        moment = self._read(sent, month_first=month_first)
+        return moment.toordinal() if moment else 0
 
     def _read_date(self, sent: str) -> tuple[str, str | None]:
         """Read a time the slow way: its wall time and its zoned form; ("", None) if it is no time.
@@ -147,27 +153,20 @@ class RecordMaker:
         No zone changes its offset twice within a day, so where it is the same at both ends of a
         day, it is remembered for the whole of it.
         """
-        try:
-            wall = read_wire_time(sent, month_first=bool(self._month_first))
-            if wall.tzinfo:
-                moment = wall.astimezone(self._zone)
-                return wall_time(moment, self._zone).isoformat(), moment.isoformat()
-        except (ValueError, OverflowError):
+        wall = self._read(sent, month_first=bool(self._month_first))
+        if not wall:
             return "", None
-        ends = wall.replace(hour=0, minute=0, second=0), wall.replace(hour=23, minute=59, second=59)
-        first, last = (zoned(end, self._zone) for end in ends)
+        if wall.tzinfo:
+            return wall_time(wall, self._zone).isoformat(), wall.isoformat()
+        ends = (datetime.combine(wall, each) for each in (time.min, time.max))
+        first, last = (zoned(end.replace(microsecond=0), self._zone) for end in ends)
         if first[19:] == last[19:] and sent[10] in " T":
             self._days[sent[:11]] = (first[:11], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
 
 
 def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # it is nested too deep
-        return reprlib.repr(value)
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _make_texts(row: Row) -> tuple[str | None, str | None, str | None]:

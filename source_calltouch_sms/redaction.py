@@ -19,7 +19,7 @@ _MOMENT: Final = (
     r"(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[+-]\d\d:\d\d)?)?"
 )
 _DIGITS: Final = re.compile(
-    rf"(?P<moments>{_MOMENT}(?:{_SEPARATOR}{_MOMENT})*(?!{_SEPARATOR}\d))|\d(?:{_SEPARATOR}\d)*"
+    rf"(?P<moments>{_MOMENT}(?:{_SEPARATOR}{_MOMENT})*(?!{_SEPARATOR}\d))|\+?\d(?:{_SEPARATOR}\d)*"
 )
 """Digits without letters between them: dates alone, or what may be a phone number."""
 

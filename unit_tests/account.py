@@ -20,12 +20,7 @@ from airbyte_cdk.sources.streams.http.request_window_split_exception import (
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api
-from source_calltouch_sms.errors import (
-    RefusedError,
-    RefusedPageError,
-    config_error,
-    transient_error,
-)
+from source_calltouch_sms.errors import RefusedError, config_error, transient_error
 from source_calltouch_sms.fetcher import Fetched
 from source_calltouch_sms.windows import PageRequest
 
@@ -136,8 +131,6 @@ class Account:
             raise transient_error(f"Calltouch failed (HTTP {status})")
         try:
             api.read_page(text.encode())
-        except api.RefusedPage as words:
-            raise RefusedPageError(str(words)) from None
         except api.ValidationError as words:
             raise RefusedError(str(words)) from None
         except api.InvalidCredentials as words:

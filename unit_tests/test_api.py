@@ -265,7 +265,7 @@ TOO_LONG = "Период не может быть больше 90 дней"
         ({"data": {"errorMessage": "Нет"}, "message": "Ой"}, api.ApiError, "Ой; errorMessage: Нет"),
         ({"error": {"message": "Сбой"}}, api.OtherMessage, "Сбой"),
         ({"error": "Сбой", "message": ""}, api.OtherMessage, "error: Сбой"),
-        (refusal(("pageOfResult", "Мало")), api.RefusedPage, "pageOfResult: Мало"),
+        (refusal(("pageOfResult", "Мало")), api.ValidationError, "pageOfResult: Мало"),
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
         (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),
         (indexed(refusal(("dateTo", "Мало"))), api.RefusedRange, "dateTo: Мало"),

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import jsonschema
-import orjson
 import pendulum
 import pytest
 from airbyte_cdk.models import FailureType
@@ -221,10 +220,10 @@ def test_odd_rows_are_emitted_and_fit_the_schema(odd: dict[str, Any]) -> None:
             assert json.loads(record[name]) == value
 
 
-def test_a_value_that_is_nested_too_deep_to_be_written_is_cut() -> None:
-    nested = orjson.loads("[" * 500 + "]" * 500)
-    _, record = make(row(START), {**row(START), "smsMessage": nested})
-    assert record["smsMessage"] == "[[[[[[[...]]]]]]]"
+def test_a_value_that_is_nested_deep_is_written_too() -> None:
+    nested = "[" * 500 + "]" * 500
+    _, record = make(row(START), {**row(START), "smsMessage": json.loads(nested)})
+    assert record["smsMessage"] == nested
 
 
 def test_a_row_with_missing_fields_is_emitted_with_nulls() -> None:

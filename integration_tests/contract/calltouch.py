@@ -32,7 +32,6 @@ ERRORS: dict[type[api.ErrorBody], tuple[str, str]] = {
     api.OtherMessage: ("message", "a message"),
     api.ValidationError: ("violations", "the documented list of violations"),
     api.RefusedRange: ("violations", "violations of the dates"),
-    api.RefusedPage: ("violations", "violations of the page"),
     api.ApiError: ("error", "an apiError body"),
     api.NoData: ("message", "JSON with nothing in it"),
 }
