@@ -360,22 +360,9 @@ near_pages = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "meta",
-                    "data",
-                    "message",
-                    "totalCountSms",
-                    "pageOfResult",
-                    "smsDetails",
-                    "type",
-                    "apiErrorData",
-                    "errorCode",
-                    "validationErrorData",
-                    "violations",
-                    "fieldPath",
-                ]
-            ),
+            st.sampled_from(["meta", "data", "message", "totalCountSms", "smsDetails", "type"])
+            | st.sampled_from(["apiErrorData", "errorCode", "validationErrorData"])
+            | st.sampled_from(["violations", "fieldPath", "pageOfResult"]),
             inner,
             max_size=4,
         )

@@ -155,12 +155,6 @@ def test_what_may_pass_is_tried_again(body: str, status: int, reason: str) -> No
     assert reason in retried(response(body, status))
 
 
-@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "cp1251", "koi8-r"])
-def test_an_answer_in_another_charset_than_it_says_is_tried_again(charset: str) -> None:
-    answer = response('{"message": "Ой'.encode(charset), Content_Type="text/json; charset=ascii")
-    assert "Calltouch's answer (HTTP 200) is not" in retried(answer)
-
-
 @pytest.mark.parametrize(
     ("body", "status", "failure_type", "said"),
     [
