@@ -1,5 +1,7 @@
 """Manners of Calltouch's other methods, and of servers in between: explained, or read whole."""
 
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -153,3 +155,47 @@ def test_dates_in_no_certain_form_are_an_error_that_shows_it(tmp_path: Path) -> 
     assert output.code == 1
     assert "99, 99:99»" in output.errors[0]["message"]
     assert not output.records
+
+
+def test_a_count_that_stops_at_a_full_page_hides_nothing(tmp_path: Path) -> None:
+    with running("--sms", "25000", "--cap", "10000", "--rate", "0") as sandbox:
+        output = run(tmp_path, "read", sandbox.config())
+        assert_whole(output, sandbox.sms())
+        assert len(sandbox.stats()["bodies"]) <= 20
+
+
+def test_check_on_a_server_that_says_nothing_ends_within_half_a_minute(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.set_faults([{"kind": "silent", "from": 1}])
+    began = time.monotonic()
+    failure_type, message = failure(run(tmp_path, "check", sandbox.config()))
+    assert failure_type == "transient_error"
+    assert "sent nothing" in message
+    assert time.monotonic() - began < 35  # with what it takes to start
+
+
+@pytest.mark.parametrize("kind", ["negative-chunk"])
+def test_an_answer_below_http_or_json_is_explained_as_one_that_may_pass(
+    sandbox: Sandbox, tmp_path: Path, kind: str
+) -> None:
+    sandbox.set_faults([{"kind": kind, "from": 1}])
+    failure_type, message = failure(run(tmp_path, "check", sandbox.config()))
+    assert failure_type == "transient_error"
+    assert "report" not in message.lower(), message
+
+
+@pytest.mark.parametrize("kind", ["bomb", "endless"])
+def test_an_answer_without_bounds_is_given_up(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    sandbox.set_faults([{"kind": kind, "from": 1}])
+    failure_type, message = failure(run(tmp_path, "check", sandbox.config()))
+    assert failure_type == "transient_error"
+    assert "is larger than" in message
+
+
+def test_a_total_beyond_reason_ends_in_numbers(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.set_faults([{"kind": "wrong-total", "rows": 10**12, "from": 1}])
+    output = run(tmp_path, "read", sandbox.config())
+    assert output.code == 1
+    assert "1000000001250" in re.sub(r"\D", "", output.errors[0]["message"])
+    assert len(sandbox.stats()["bodies"]) <= 100
