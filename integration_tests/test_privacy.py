@@ -1,11 +1,13 @@
 """Nothing private is said at any level, whatever Calltouch answers: the token, numbers, texts."""
 
+import gzip
 import json
+import os
 import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,6 +35,8 @@ SMS = {
     "smsStatusDetail": "Доставлено",
     "smsMessage": TEXT,
 }
+CONFIG = {"access_token": TOKEN, "site_id": "10777", "start_date": "2024-04-01"}
+GZIP = b"\x1f\x8b"  # how it begins
 MARKED = 30  # on as many pages as there are faults that pass
 LASTING = [{"kind": kind, "location": "https://elsewhere.example/", "from": 1} for kind in ENDS]
 
@@ -42,6 +46,13 @@ def calltouch() -> Iterator[Sandbox]:
     """Run a sandbox with marked SMS on many pages."""
     with running("--sms", "30", "--page-size", "2", "--rate", "0") as sandbox:
         sandbox.add_sms([{**SMS, "smsMessage": f"{TEXT} {n}"} for n in range(MARKED)])
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Sandbox]:
+    """Run a sandbox of which all can be read."""
+    with running("--sms", "1250", "--page-size", "500") as sandbox:
         yield sandbox
 
 
@@ -128,15 +139,25 @@ ANSWERS = {
 
 
 @contextmanager
-def answering(answers: list[tuple[int, bytes]]) -> Iterator[str]:
-    """Serve each answer once, and to later requests that there are no SMS."""
+def answering(
+    answers: list[tuple[int, bytes]], asked: list[Mapping[str, str]] | None = None
+) -> Iterator[str]:
+    """Serve each answer once with a cookie, and to later requests that there are no SMS.
+
+    The headers of requests are added to `asked`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
+            if asked is not None:
+                asked.append(dict(self.headers))
             code, sent = answers.pop(0) if answers else (200, body([]))
             self.send_response(code)
             self.send_header("Content-Length", str(len(sent)))
+            self.send_header("Set-Cookie", "visitor=5; Path=/")
+            if sent.startswith(GZIP):
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
             self.wfile.write(sent)
 
@@ -154,25 +175,92 @@ def answering(answers: list[tuple[int, bytes]]) -> Iterator[str]:
 @pytest.mark.parametrize("first", range(5))
 def test_no_answer_is_shown_at_debug_level(tmp_path: Path, first: int, command: str) -> None:
     with answering(list(ANSWERS.values())[first::5]) as url:
-        config = {
-            "access_token": TOKEN,
-            "site_id": "10777",
-            "start_date": "2024-04-01",
-            "phone_numbers": [MASK],
-            "api_url": url,
-        }
+        config = {**CONFIG, "phone_numbers": [MASK], "api_url": url}
         output = run(tmp_path, command, config, None, "incremental", "--debug")
     assert_private(output, TOKEN)
 
 
+# On its way.
+
+
+@contextmanager
+def refusing_proxy(heard: list[str]) -> Iterator[list[str]]:
+    """Refuse as a proxy what it is asked for, and add that to `heard`; yield how it is set."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            heard.append(f"{self.requestline}\n{self.headers}")
+            self.send_error(403)
+
+        def do_POST(self) -> None:
+            self.do_CONNECT()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        yield ["env", *(f"{form}={url}" for name in names for form in (name, name.lower()))]
+        server.shutdown()
+
+
+def test_this_machine_is_asked_by_no_proxy(
+    plain: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    with refusing_proxy(heard) as environment:
+        monkeypatch.setattr(commands, "COMMAND", [*environment, *commands.COMMAND])
+        assert run(tmp_path, "check", plain.config()).status == ("SUCCEEDED", None)
+    assert heard == []
+
+
+def test_a_proxy_learns_the_host_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    with refusing_proxy(heard) as environment:
+        monkeypatch.setattr(commands, "COMMAND", [*environment, *commands.COMMAND])
+        (error, *_) = run(tmp_path, "check", CONFIG).errors
+    assert error["message"].startswith("The proxy in front of api.calltouch.ru does not let")
+    assert heard
+    assert all(request.startswith("CONNECT api.calltouch.ru:443 ") for request in heard)
+    assert TOKEN not in "".join(heard)
+
+
+def test_requests_carry_no_cookie_and_no_login_of_a_netrc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    asked: list[Mapping[str, str]] = []
+    with answering([(503, b"")], asked) as url:
+        output = run(tmp_path, "check", {**CONFIG, "api_url": url})
+    assert output.status == ("SUCCEEDED", None)
+    assert [headers["Access-Token"] for headers in asked] == [TOKEN] * 2
+    for headers in asked:
+        assert not {"Cookie", "Authorization"} & {name.title() for name in headers}
+
+
+@pytest.mark.parametrize("code", [200, 500])
+def test_an_answer_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, code: int) -> None:
+    bomb = gzip.compress(bytes(50_000_000)) * 80
+    with (
+        answering([(code, bomb)]) as url,
+        start(tmp_path, "check", {**CONFIG, "api_url": url}) as process,
+    ):
+        assert process.stdout
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert b"SUCCEEDED" in out, "it was asked for again"
+    assert usage.ru_maxrss < 500_000  # KB
+
+
 # Nothing stays behind.
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[Sandbox]:
-    """Run a sandbox of which all can be read."""
-    with running("--sms", "1250", "--page-size", "500") as sandbox:
-        yield sandbox
 
 
 WATCHED = """
