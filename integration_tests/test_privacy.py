@@ -244,8 +244,10 @@ def test_requests_carry_no_cookie_and_no_login_of_a_netrc(
         assert not {"Cookie", "Authorization"} & {name.title() for name in headers}
 
 
-@pytest.mark.parametrize("code", [200, 500])
-def test_an_answer_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize(("code", "said"), [(200, b"larger than 200 MB"), (500, b"SUCCEEDED")])
+def test_an_answer_that_unpacks_to_gigabytes_is_not_unpacked(
+    tmp_path: Path, code: int, said: bytes
+) -> None:
     bomb = gzip.compress(bytes(50_000_000)) * 80
     with (
         answering([(code, bomb)]) as url,
@@ -255,8 +257,7 @@ def test_an_answer_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path: Path, cod
         out = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    assert b"SUCCEEDED" in out, "it was asked for again"
+    assert said in out, "a page can be asked for in parts, a failure once more"
     assert usage.ru_maxrss < 500_000  # KB
 
 

@@ -82,9 +82,9 @@ class CalltouchErrorHandler(ErrorHandler):
         is_over = not failure.retry_seconds or wait > seconds_left
         start, end = _requested_range(answer)
         action = ResponseAction.RETRY
-        if (end - start).total_seconds() + 1 > failure.splits_above and (
-            is_over or attempt.tries >= TRIES_AT_LENGTH
-        ):
+        is_long = (end - start).total_seconds() + 1 > failure.splits_above
+        is_answered_later = wait > self.retry_timeout  # of whatever length it is
+        if is_long and not is_answered_later and (is_over or attempt.tries >= TRIES_AT_LENGTH):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
         elif is_over:
             times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"

@@ -164,7 +164,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
     return failure
 
 
-def of_exception(error: Exception | None, redactor: Redactor) -> Failure:
+def of_exception(  # noqa: C901 - a table, too
+    error: Exception | None, redactor: Redactor
+) -> Failure:
     """Return what it means that there is no answer, or not all of it."""
     request = getattr(error, "request", None)
     host = urlsplit(getattr(request, "url", None) or "").hostname or "Calltouch"
@@ -175,6 +177,8 @@ def of_exception(error: Exception | None, redactor: Redactor) -> Failure:
             failure = _refused(f"The certificate of {host} cannot be verified", CERTIFICATE)
         case exceptions.InvalidURL() | exceptions.InvalidSchema() | exceptions.MissingSchema():
             failure = _refused(f"A request to {host} cannot be made ({cause})", PROXY)
+        case errors.AnswerTooLargeError(response=requests.Response(status_code=401)):
+            failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case errors.AnswerTooLargeError(args=[limit]):
             failure = _failed(f"The answer of {host} is larger than {limit / 10**6:.0f} MB")
             if error.response is None or error.response.ok:

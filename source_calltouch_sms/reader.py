@@ -149,7 +149,8 @@ class Reader:
                 tries += 1
                 if tries == self._max_tries:
                     return outcome
-                time.sleep(PAUSE_SECONDS)
+                if not self.incomplete:  # such a service does not mend
+                    time.sleep(PAUSE_SECONDS)
             most = max(most, len(outcome.records))
 
     def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
@@ -157,7 +158,7 @@ class Reader:
         first = yield from self._take_first(window, MAX_PAGES)
         self._longest_answered = max(self._longest_answered, window.seconds)
         if first.is_complete:
-            return (yield from self._check_cap(window, first))
+            return (yield from self._check_cap(window, Complete(first.records)))
         max_sms = self._ahead.max_sms_of(len(first.records))
         if max_sms < first.total <= MAX_TOTAL:
             return Split(split(window, first.total, max_sms))
@@ -166,21 +167,22 @@ class Reader:
             return Incomplete(first.total, Union(pages).all())
         verdict = yield from self._prove(window, pages)
         if isinstance(verdict, Complete):
-            return verdict
+            return (yield from self._check_cap(window, verdict))
         # Pages prove nothing here: from now on, windows are read that one answer holds.
         self._ahead.max_sms = self._ahead.page_size
         return Split(split_by_times(window, completeness.times(pages), self._ahead.max_sms))
 
-    def _check_cap(self, window: Window, first: Answer) -> Steps[Complete | Split]:
-        """Take an answer that holds all it reports, unless what it reports may be a full page.
+    def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
+        """Take all that is reported, unless that may be where counting stops: full pages.
 
-        Some services count no more SMS than one page holds; then the halves count more.
+        Some services count no more SMS than one page holds, or a few; then the halves count more.
         """
-        if first.total == PAGE_SIZE:
+        total = len(complete.records)
+        if total and total % PAGE_SIZE == 0:
             halves = yield from self._take_all([PageRequest(h) for h in window.halves()])
-            if sum(half.total for half in halves) != first.total:
+            if sum(half.total for half in halves) != total:
                 return Split(window.halves())
-        return Complete(first.records)
+        return complete
 
     def _take_pages(self, window: Window, first: Answer, max_pages: int) -> Steps[list[Answer]]:
         """Take a window's further pages, as long as they agree and bring something new."""
@@ -274,7 +276,7 @@ class Reader:
                 "incomplete data (require_complete_windows)."
             )
         self.incomplete.append(outcome.total - came)
-        self._max_tries = 1  # such a service does not mend: one try and one more
+        self._max_tries = 1  # one try and one more
 
     # Requests and their answers.
 

@@ -176,7 +176,7 @@ def test_rows_may_come_as_an_object_keyed_by_index() -> None:
 
 
 def test_a_total_of_twelve_digits_is_read() -> None:
-    assert api.read_page(body({"data": {"totalCountSms": 10**12 - 1}})).total == 10**12 - 1
+    assert api.read_page(body({"data": {"totalCountSms": 10**18 - 1}})).total == 10**18 - 1
 
 
 @pytest.mark.parametrize(

@@ -355,6 +355,12 @@ def test_a_request_that_cannot_be_made_is_said_at_once(error: Exception, advice:
     assert "secret" not in str(raised_error)
 
 
+def test_a_refused_token_is_explained_however_large_its_answer_is() -> None:
+    error = raised(failed(AnswerTooLargeError(10**6, response=response("", 401))))
+    assert error.failure_type == config
+    assert "access_token" in str(error)
+
+
 def test_a_page_too_large_is_asked_for_in_parts_down_to_a_second() -> None:
     for asked in (TWO_DAYS, A_DAY, {**A_SECOND, "dateTo": "01-04-2024 00:00:01"}):
         answer = failed(AnswerTooLargeError(200 * 10**6), asked)
@@ -424,7 +430,7 @@ def test_how_long_a_request_is_tried_can_be_set() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_beyond_the_timeout_is_not_begun_but_told(status: int) -> None:
-    error = raised(response("", status, Retry_After="3600"))
+    error = raised(response("", status, TWO_DAYS, Retry_After="3600"))
     assert error.failure_type == transient
     assert "Tried once within 0 s. Calltouch asks to wait 3600 s before the next" in str(error)
     assert ("5 requests a second" in str(error)) == (status == 429)

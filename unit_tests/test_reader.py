@@ -518,10 +518,11 @@ def test_a_total_beyond_reason_ends_in_numbers(
     assert len(account.bodies) <= 100
 
 
-def test_a_total_of_one_full_page_that_is_a_cap_is_found_out() -> None:
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_total_of_full_pages_that_is_a_cap_is_found_out(pages: int) -> None:
     def cap(_: int, document: dict[str, Any]) -> None:
         data = document["data"]
-        data["totalCountSms"] = min(data["totalCountSms"], api.PAGE_SIZE)
+        data["totalCountSms"] = min(data["totalCountSms"], pages * api.PAGE_SIZE)
 
     account = Account(evenly(25_000), spoil=cap)
     assert_complete(read(account), account)

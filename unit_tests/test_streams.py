@@ -89,12 +89,13 @@ def test_headers_bear_token_and_site(requests_mock: requests_mock.Mocker) -> Non
     assert request.verify, "TLS is verified, by the environment's certificates if it names some"
 
 
+@pytest.mark.parametrize("location", ["https://elsewhere.example/", "http://[::1"])
 def test_a_redirect_is_not_followed_lest_it_carry_the_token(
-    requests_mock: requests_mock.Mocker,
+    requests_mock: requests_mock.Mocker, location: str
 ) -> None:
     elsewhere = requests_mock.post("https://elsewhere.example/", json=EMPTY)
-    requests_mock.post(api.URL, status_code=307, headers={"Location": "https://elsewhere.example/"})
-    assert read(stream(timeouts=Timeouts(1, 1, 1, 0))).error
+    requests_mock.post(api.URL, status_code=307, headers={"Location": location})
+    assert "The server redirects" in str(read(stream(timeouts=Timeouts(1, 1, 1, 0))).error)
     assert not elsewhere.called
 
 
