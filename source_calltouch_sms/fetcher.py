@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import partial
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +15,7 @@ import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, InvalidURL, ReadTimeout
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError
 from source_calltouch_sms.rate_limiter import Attempt, RateLimiter
@@ -66,7 +67,7 @@ class Transport(HTTPAdapter):
             raise
         except LocationValueError as error:
             raise InvalidURL(error, request=request) from error
-        except (ValueError, TypeError) as error:  # a negative chunk size, and the like
+        except (HTTPError, ValueError, TypeError) as error:  # a negative chunk size, and the like
             raise ChunkedEncodingError(error, request=request) from error
         response = self.build_response(request, coming.raw)
         response.raw = body
@@ -77,7 +78,8 @@ class Transport(HTTPAdapter):
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
-        for chunk in response.iter_content(CHUNK_BYTES):
+        # `iter_content` would wait for so many bytes, however slowly they come.
+        for chunk in iter(partial(response.raw.read1, CHUNK_BYTES, decode_content=True), b""):
             if body.tell() + len(chunk) > limit:
                 raise AnswerTooLargeError(limit, response=response)
             deadline += self._wait_for_room(attempt, len(chunk))

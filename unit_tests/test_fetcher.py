@@ -86,8 +86,20 @@ class Body:
         self.read_bytes += chunk
         return b" " * chunk
 
+    read1 = read
+
     def close(self) -> None:
         self.closed = True
+
+
+class Drip(Body):
+    """A body that comes byte by byte: `read` waits for all that it is asked for."""
+
+    def read(self, size: int = -1, **_: Any) -> bytes:
+        return b"".join(self.read1(1) for _ in range(min(size, self.left)))
+
+    def read1(self, size: int = -1, **_: Any) -> bytes:
+        return super().read(min(size, 1))
 
 
 # One answer.
@@ -144,7 +156,7 @@ def test_an_endless_page_is_given_up(limiter: RateLimiter, transport: Offline) -
 
 def test_an_answer_that_drips_is_given_up(limiter: RateLimiter) -> None:
     transport = Offline(limiter, answer_seconds=0.05)
-    transport.body = Body(10**6, lambda: threading.Event().wait(0.03))
+    transport.body = Drip(100, lambda: threading.Event().wait(0.03))
     with pytest.raises(exceptions.ReadTimeout):
         receive(transport)
     assert transport.body.left
