@@ -61,7 +61,7 @@ def test_points_that_ran_out_are_told_in_calltouchs_words(tmp_path: Path) -> Non
         )
         error, *_ = run(tmp_path, "check", sandbox.config()).errors
     assert error["failure_type"] == "transient_error"
-    assert "(HTTP 429): «Превышен суточный лимит API-баллов»" in error["message"]
+    assert "answer: «Превышен суточный лимит API-баллов»" in error["message"]
     assert "daily API points are used up" in error["message"]
 
 

@@ -256,4 +256,7 @@ def test_a_firewall_and_words_that_are_not_documented_pass_and_no_page_is_logged
         assert_whole(output, sandbox.sms())
         assert sandbox.stats()["faulted"] == len(plan)
     assert "A firewall in front of Calltouch refused the request (HTTP 403). Try" in output.logs
-    assert "(HTTP 200): «Отчет формируется, повторите запрос позже». Trying again" in output.logs
+    assert (
+        "(HTTP 200). Trying again. Calltouch's answer: «Отчет формируется, повторите запрос позже»"
+        in output.logs
+    )

@@ -91,15 +91,17 @@ class CalltouchErrorHandler(ErrorHandler):
             tried = f" Tried {times} within {attempt.seconds:.0f} s."
             asked = f" Calltouch asks to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
-            raise failure.error(f"{failure.reason}.{more} {failure.advice}")
+            raise failure.error(failure.message(more))
         elif not _is_throttled(answer):  # the rate limiter tells of those
-            logger.warning("%s. Trying again.", failure.reason)
-        return ErrorResolution(action, FailureType.transient_error, failure.reason)
+            logger.warning("%s. Trying again.%s", failure.reason, failure.said)
+        return ErrorResolution(
+            action, FailureType.transient_error, f"{failure.reason}{failure.said}"
+        )
 
     def explain(self, error: api.ErrorBody, response: requests.Response) -> AirbyteTracedException:
         """Return the error for a body that turned out to be no page too late to retry."""
         failure = self._no_page(error, response)
-        return failure.error(f"{failure.reason}. {failure.advice}")
+        return failure.error(failure.message())
 
     def _failure(self, answer: requests.Response | Exception | None) -> Failure | None:
         if not isinstance(answer, requests.Response):

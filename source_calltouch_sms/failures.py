@@ -80,6 +80,12 @@ class Failure(NamedTuple):
     """0: trying again would not help."""
     splits_above: float = UNLIMITED
     """Of how many seconds a range must be more, so that parts of it may be answered."""
+    said: str = ""
+    """What Calltouch said, a sentence."""
+
+    def message(self, more: str = "") -> str:
+        """Return the text; what Calltouch said comes last, since the form cuts long texts."""
+        return f"{self.reason}.{more} {self.advice}{self.said}"
 
 
 def _failed(reason: str) -> Failure:
@@ -108,25 +114,25 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
     said = redactor.quote(str(body))
     is_refusal = status in REFUSALS
     range_refused = _refused(
-        f"Calltouch refused the dates requested{said}", CLOCKS if reaches_today else LONG_PAST
+        "Calltouch refused the dates requested", CLOCKS if reaches_today else LONG_PAST
     )._replace(splits_above=DAY_SECONDS)
     match body:
         case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
-            reason = f"Calltouch allows no more API requests for now (HTTP 429){said}"
+            reason = "Calltouch allows no more API requests for now (HTTP 429)"
             failure = Failure(reason, THROTTLED)
 
         # Words that are known, under whatever status.
         case _ if status == HTTPStatus.UNAUTHORIZED or isinstance(body, api.InvalidCredentials):
-            failure = _refused(f"Calltouch does not accept the API token{said}", CREDENTIALS)
+            failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case api.NoAccess():
-            failure = _refused(f"The token's user has no right to this method{said}", RIGHT)
+            failure = _refused("The token's user has no right to this method", RIGHT)
         case api.UnusableRequest():
-            failure = _unknown(f"Calltouch could not use the connector's request{said}")
+            failure = _unknown("Calltouch could not use the connector's request")
         case api.RefusedRange():
             failure = range_refused
         case api.ValidationError() | api.NotBegun():
             advice = CLOCKS if isinstance(body, api.NotBegun) and reaches_today else FIELDS
-            failure = _refused(f"Calltouch refused the request{said}", advice, errors.RefusedError)
+            failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
         case api.RangeMessage() if is_refusal:
             failure = range_refused
@@ -147,11 +153,11 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN:
             failure = Failure("A firewall in front of Calltouch refused the request (HTTP 403)")
         case _ if is_refusal:
-            failure = _refused(f"Calltouch refused the request (HTTP {status}){said}", POINTS)
+            failure = _refused(f"Calltouch refused the request (HTTP {status})", POINTS)
         case _ if status not in OK or isinstance(body, api.ApiError):
-            failure = _failed(f"Calltouch failed (HTTP {status}){said}")
+            failure = _failed(f"Calltouch failed (HTTP {status})")
         case api.OtherMessage():
-            failure = Failure(f"Calltouch sent a message instead of SMS (HTTP {status}){said}")
+            failure = Failure(f"Calltouch sent a message instead of SMS (HTTP {status})")
         case api.NoData():
             failure = Failure(f"Calltouch's answer (HTTP {status}) holds no data")
         case api.NotJson():
@@ -159,9 +165,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         case _:
             failure = _unknown(
                 f"Calltouch's answer (HTTP {status}) matches no format in Calltouch's API "
-                f"documentation{said}"
+                "documentation"
             )
-    return failure
+    return failure._replace(said=f" Calltouch's answer{said}." if said else "")
 
 
 def of_exception(  # noqa: C901 - a table, too

@@ -126,13 +126,25 @@ def test_a_page_passes_under_any_status(body: str, status: int) -> None:
     [
         ("", 429, "Calltouch allows no more API requests for now (HTTP 429)"),
         (PAGE, 429, "Calltouch allows no more API requests for now (HTTP 429)"),
-        ('{"message": "Баллы кончились"}', 429, "(HTTP 429): «Баллы кончились»"),
+        (
+            '{"message": "Баллы кончились"}',
+            429,
+            "answer: «Баллы кончились».",
+        ),
         ("", 408, "Calltouch failed (HTTP 408)"),
         (HTML, 500, "Calltouch failed (HTTP 500)"),
-        ('{"message": "Авария"}', 503, "Calltouch failed (HTTP 503): «Авария»"),
+        (
+            '{"message": "Авария"}',
+            503,
+            "answer: «Авария».",
+        ),
         ('{"odd": 1}', 502, "Calltouch failed (HTTP 502)"),
         (HTML, 403, "A firewall in front of Calltouch refused the request (HTTP 403)"),
-        ('{"data": {"message": "Лимит"}}', 200, "instead of SMS (HTTP 200): «Лимит»"),
+        (
+            '{"data": {"message": "Лимит"}}',
+            200,
+            "Calltouch's answer: «Лимит».",
+        ),
         (PAGE[:30], 200, "(HTTP 200) is not JSON or is cut off"),
         ("[" * 100_000, 200, "(HTTP 200) is not JSON or is cut off"),
         ('{"data": "\n", "n": ' + "9" * 5000 + "}", 200, "(HTTP 200) is not JSON or is cut off"),
@@ -145,10 +157,14 @@ def test_a_page_passes_under_any_status(body: str, status: int) -> None:
         (HTML, 404, f"There is no method at {api.URL} (HTTP 404)"),
         ("", 405, f"There is no method at {api.URL} (HTTP 405)"),
         *(
-            (api_error(7), s, f"failed (HTTP {s}): «errorCode: 7; errorMes")
+            (api_error(7), s, f"failed (HTTP {s}) Calltouch's answer: «errorCode")
             for s in (200, 408, 500)
         ),
-        ('{"errorMessage": "Сбой"}', 200, "failed (HTTP 200): «errorMessage: Сбой»"),
+        (
+            '{"errorMessage": "Сбой"}',
+            200,
+            "failed (HTTP 200) Calltouch's answer: «errorMes",
+        ),
     ],
 )
 def test_what_may_pass_is_tried_again(body: str, status: int, reason: str) -> None:
@@ -159,32 +175,32 @@ def test_what_may_pass_is_tried_again(body: str, status: int, reason: str) -> No
     ("body", "status", "failure_type", "said"),
     [
         *((TOKEN_WRONG, s, config, "(access_token)") for s in (200, 401, 403, 500)),
-        ('{"message": "invalid CREDENTIALS"}', 403, config, "token: «invalid CREDENTIALS». Check"),
+        ('{"message": "invalid CREDENTIALS"}', 403, config, "answer: «invalid CREDENTIALS»."),
         ('{"data": {"message": "Invalid credentials"}}', 403, config, "(site_id)"),
         ('{"errorMessage": "Invalid credentials"}', 200, config, "standard token, not a multi-"),
         *((body, 401, config, "(access_token)") for body in ("", HTML, "{}", PAGE, '{"odd": 1}')),
-        (api_error(3, "Отозван"), 401, config, "errorMessage: Отозван». Check the settings API"),
-        *((NO_RIGHT, s, config, "no right to this method: «Пользователь X") for s in (200, 403)),
+        (api_error(3, "Отозван"), 401, config, "errorMessage: Отозван»."),
+        *((NO_RIGHT, s, config, "answer: «Пользователь X") for s in (200, 403)),
         *((violation("phoneNumbers[3]"), s, config, "(phone_numbers)") for s in (200, 400, 422)),
-        (violation("newField"), 422, config, "newField: Плохо». Check the settings;"),
-        (MISSING, 200, system, "could not use the connector's request: «В запросе не указано"),
+        (violation("newField"), 422, config, "answer: «newField: Плохо»."),
+        (MISSING, 200, system, "answer: «В запросе не указано"),
         *(
-            (api_error(1, UNREADABLE), s, system, "connector's request: «errorCode: 1; errorMe")
+            (api_error(1, UNREADABLE), s, system, "answer: «errorCode: 1; errorMe")
             for s in (200, 500)
         ),
-        (api_error(10003), 400, config, "(HTTP 400): «errorCode: 10003; errorMessage: Сбой»"),
+        (api_error(10003), 400, config, "answer: «errorCode: 10003; errorMessage: Сбой»"),
         (api_error(10003), 422, config, "API points"),
         (
             '{"message": "Проект не найден"}',
             404,
             config,
-            "«Проект не найден». Check the settings, Site ID (site_id)",
+            "Calltouch refused the request (HTTP 404). Check the settings, Site ID (site_id)",
         ),
         ('{"data": {"errorMessage": "Нет такого"}}', 404, config, "Нет такого»"),
         (HTML, 400, config, "refused the request (HTTP 400)"),
-        ('{"message": "Нет"}', 403, config, "(HTTP 403): «Нет»"),
-        ('{"message": "Нет"}', 418, config, "(HTTP 418): «Нет»"),
-        ('{"a": {"b": "secret"}}', 200, system, "documentation: «{a: {b: str}}»"),
+        ('{"message": "Нет"}', 403, config, "answer: «Нет»."),
+        ('{"message": "Нет"}', 418, config, "answer: «Нет»."),
+        ('{"a": {"b": "secret"}}', 200, system, "answer: «{a: {b: str}}»."),
     ],
 )
 def test_what_does_not_pass_is_said_at_once(
@@ -229,7 +245,8 @@ def test_what_is_no_refusal_of_a_range_is_not_split() -> None:
 def test_a_day_long_past_that_is_refused_is_a_matter_of_the_start_date(asked: Any) -> None:
     error = raised(response(violation("dateFrom", TOO_LONG), 422, asked))
     assert error.failure_type == config
-    assert f"«dateFrom: {TOO_LONG}». Calltouch refuses days so long past" in str(error)
+    assert "Calltouch refuses days so long past" in str(error)
+    assert str(error).endswith(f" Calltouch's answer: «dateFrom: {TOO_LONG}».")
     assert "(start_date)" in str(error)
     assert "(timezone)" not in str(error)
 

@@ -68,7 +68,8 @@ def test_a_failed_check_is_one_plain_sentence_with_calltouchs_words(
     status, message = check()
     assert status == Status.FAILED
     assert message
-    assert message.startswith("Calltouch does not accept the API token: «Invalid credentials».")
+    assert message.startswith("Calltouch does not accept the API token. Check the settings")
+    assert message.endswith(" Calltouch's answer: «Invalid credentials».")
     assert requests_mock.call_count == 1
 
 
