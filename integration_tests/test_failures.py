@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,11 @@ def test_a_server_that_says_nothing_holds_no_command_that_is_to_end(
         plan.append({"kind": "token-revoked", "at": 2})
     sandbox.set_faults(plan)
     with start(tmp_path, "read", sandbox.config()) as process:
-        for message in lines(process):
-            if stop != "config" and message["type"] == "RECORD":
-                process.send_signal(getattr(signal, stop))
-                break
-        _, err = process.communicate(timeout=30)
+        if stop != "config":
+            while len(sandbox.stats()["bodies"]) < 3:
+                time.sleep(0.1)
+            process.send_signal(getattr(signal, stop))
+        _, err = process.communicate(timeout=60)
     assert process.returncode == (1 if stop == "config" else -getattr(signal, stop))
     assert err == b""
 

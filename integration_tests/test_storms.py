@@ -59,7 +59,7 @@ def rest_of(process: "subprocess.Popen[bytes]", written: bytes, sandbox: Sandbox
 def test_after_a_storm_of_429_the_sync_goes_on_and_is_soon_as_fast_as_before(
     tmp_path: Path,
 ) -> None:
-    with running("--sms", "2500", "--page-size", "100", "--rate", "0") as sandbox:
+    with running("--sms", "7500", "--page-size", "100", "--rate", "0") as sandbox:
         with start(tmp_path, "read", sandbox.config()) as process:
             written = until_record(process)
             sandbox.reset_stats()
