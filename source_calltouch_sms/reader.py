@@ -36,11 +36,11 @@ from source_calltouch_sms.windows import (
 logger = logging.getLogger("airbyte.calltouch")
 
 MAX_TRIES: Final = 4
-"""How often a window is read that stays short of what Calltouch reports."""
+"""How often a window is read again in vain that stays short of what Calltouch reports."""
 PAUSE_SECONDS: Final = 2
 """Before it is read again."""
 PASSES: Final = 2
-"""Over a second's pages: then almost all of its phone numbers have been seen."""
+"""After so many over a second's pages, almost all of its phone numbers have been seen."""
 
 BATCH: Final = 500
 """How many records leave before it looks whether there is something to request."""
@@ -149,7 +149,7 @@ class Reader:
                 tries += 1
                 if tries == self._max_tries:
                     return outcome
-                if not self.incomplete:  # such a service does not mend
+                if not self.incomplete:  # else such windows are the service's way: no wait helps
                     time.sleep(PAUSE_SECONDS)
             most = max(most, len(outcome.records))
 
@@ -276,7 +276,7 @@ class Reader:
                 "incomplete data (require_complete_windows)."
             )
         self.incomplete.append(outcome.total - came)
-        self._max_tries = 1  # one try and one more
+        self._max_tries = 1
 
     # Requests and their answers.
 
