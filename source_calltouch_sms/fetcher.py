@@ -5,6 +5,7 @@ What is requested, and when, `reader.py` decides.
 
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
@@ -67,7 +68,7 @@ class Transport(HTTPAdapter):
             raise
         except LocationValueError as error:
             raise InvalidURL(error, request=request) from error
-        except (HTTPError, ValueError, TypeError) as error:  # a negative chunk size, and the like
+        except (HTTPError, ValueError, TypeError, zlib.error) as error:  # a negative chunk size, …
             raise ChunkedEncodingError(error, request=request) from error
         response = self.build_response(request, coming.raw)
         response.raw = body

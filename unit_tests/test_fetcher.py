@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import zlib
 from collections.abc import Callable
 from datetime import datetime
 from io import BytesIO
@@ -169,6 +170,7 @@ def test_an_answer_that_drips_is_given_up(limiter: RateLimiter) -> None:
         (LocationValueError("no host"), exceptions.InvalidURL),
         (ValueError("a negative chunk"), exceptions.ChunkedEncodingError),
         (ProtocolError("cut off"), exceptions.ChunkedEncodingError),
+        (zlib.error("bytes after the end"), exceptions.ChunkedEncodingError),
     ],
 )
 def test_whatever_fails_is_an_error_of_requests_that_knows_its_request(
