@@ -7,14 +7,18 @@ room.
 
 import math
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from itertools import chain, islice
 from typing import Final, NamedTuple, TypeVar
 
+import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.api import PAGE_SIZE
+from source_calltouch_sms.completeness import Answer
+from source_calltouch_sms.errors import RefusedError
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
 from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.windows import PageRequest, Window, split
@@ -36,6 +40,9 @@ POLL_SECONDS: Final = 0.05
 """How soon the reader sees that a request has passed the rate limiter, so that another may wait."""
 THROTTLED_SECONDS: Final = 0.5
 """For how long it waits before it reports that a 429 is the reason."""
+
+REFUSED: Final = Answer(-1, [])
+"""In place of an answer, where Calltouch refuses what the reader made up."""
 
 T = TypeVar("T")
 
@@ -85,7 +92,13 @@ def next_request(
 class Prefetcher:
     """Makes requests before they are due, and hands out their answers one by one."""
 
-    def __init__(self, fetcher: Fetcher, rate_limiter: RateLimiter, window: Window) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        parse: Callable[[requests.Response], Answer],
+        rate_limiter: RateLimiter,
+        window: Window,
+    ) -> None:
         self.windows = [window]
         """Those still to be read, oldest first. One that turns out to be too large is split."""
         self.max_sms = WINDOW_PAGES * PAGE_SIZE
@@ -94,9 +107,10 @@ class Prefetcher:
         """Rows of the largest answer so far."""
         self.is_reported = False
         """Whether a 429 was reported since the last record: the platform ignores another."""
-        self.answers = 0
-        """How many came, each of which has cost points."""
+        self.count = 0
+        """How many answers came, each of which has cost points."""
         self._fetcher = fetcher
+        self._parse = parse
         self._rate_limiter = rate_limiter
         self._due: list[PageRequest] = []
         """What is taken next, in order."""
@@ -109,8 +123,47 @@ class Prefetcher:
         self._latency = 0.0
         self._page_bytes = 0.0
 
-    def take(self, request: PageRequest) -> Steps[Fetch]:
-        """Wait for a request's answer, or for the error that it ends with, and hand it out once."""
+    def take_first(self, window: Window, max_pages: int) -> Steps[Answer]:
+        """Wait for a window's first page; request more of its pages, if they are known, besides."""
+        self.expect(self.pages_of(window)[:max_pages])
+        first = yield from self.take(PageRequest(window))
+        self.note_first_page(window, first.total, len(first.records))
+        return first
+
+    def take_all(self, requests: list[PageRequest]) -> Steps[list[Answer]]:
+        """Ask for several answers at once, and wait for all."""
+        self.expect(requests)
+        answers = []
+        for request in requests:
+            answer = yield from self.take(request)
+            answers.append(answer)
+        return answers
+
+    def take(self, request: PageRequest) -> Steps[Answer]:
+        """Wait for an answer and read it; a damaged one is asked for once more.
+
+        Raises:
+            AirbyteTracedException: the request failed for good.
+            RequestWindowSplitRequiredException: Calltouch cannot answer so long a range.
+        """
+        is_again = False
+        while True:
+            fetch = yield from self._wait_for(request)
+            try:
+                return self._parse(fetch.result().response)
+            except RefusedError:
+                if request == PageRequest(request.window):
+                    raise
+                # The page is gone, since SMS were deleted; or it takes no numbers of that form.
+                return REFUSED
+            except AirbyteTracedException:
+                if is_again or fetch.exception():
+                    raise
+                is_again = True
+            finally:
+                self._fetcher.release(fetch)
+
+    def _wait_for(self, request: PageRequest) -> Steps[Fetch]:
         since = time.monotonic()
         while True:
             self.request_ahead(request)
@@ -171,7 +224,7 @@ class Prefetcher:
             if fetch.exception():
                 continue
             fetched = fetch.result()
-            self.answers += 1
+            self.count += 1
             # Up at once and down slowly: answers wait for the slowest one, and for the largest.
             self._latency = max(fetch.seconds, 0.8 * self._latency)
             self._page_bytes = max(len(fetched.response.content), 0.9 * self._page_bytes)

@@ -15,12 +15,11 @@ import requests
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Incomplete, Record, Split, Union
-from source_calltouch_sms.errors import RefusedError, transient_error
+from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.fetcher import Fetcher
 from source_calltouch_sms.prefetcher import MAX_PAGES, MAX_TOTAL, Prefetcher, Steps, Throttled
 from source_calltouch_sms.rate_limiter import RateLimiter
@@ -45,9 +44,6 @@ PASSES: Final = 2
 BATCH: Final = 500
 """How many records leave before it looks whether there is something to request."""
 
-REFUSED: Final = Answer(-1, [])
-"""In place of an answer, where Calltouch refuses what the reader made up."""
-
 
 class WindowEnd(NamedTuple):
     """All records of a window have left; the latest `dateSent` among them, empty if none has."""
@@ -70,13 +66,11 @@ class Reader:
     ) -> None:
         self.sms = self.read = 0
         """How many SMS were emitted, of how many windows."""
-        self.undated = self.outside = 0
+        self._undated = self._outside = 0
         """How many SMS have no readable date, or one outside of their window."""
         self.incomplete: list[int] = []
         """Of the windows that stayed incomplete: how many SMS did not come."""
-        self._ahead = Prefetcher(fetcher, rate_limiter, window)
-        self._fetcher = fetcher
-        self._parse = parse
+        self._answers = Prefetcher(fetcher, parse, rate_limiter, window)
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
         """Seconds of the longest window that Calltouch could answer."""
@@ -85,16 +79,28 @@ class Reader:
     @property
     def windows(self) -> list[Window]:
         """Those still to be read, oldest first."""
-        return self._ahead.windows
+        return self._answers.windows
 
     @property
     def answers(self) -> int:
         """How many came, each of which has cost points."""
-        return self._ahead.answers
+        return self._answers.count
 
     def close(self) -> None:
-        """Make no further request."""
-        self._ahead.close()
+        """Make no further request; warn of what was odd."""
+        self._answers.close()
+        if self._undated:
+            logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
+        if self._outside:
+            logger.warning(
+                f"{self._outside} SMS are dated outside the requested range. Check that the "
+                "setting Time zone (timezone) is the zone of the times in Calltouch."
+            )
+        if self.incomplete:
+            logger.warning(
+                f"{len(self.incomplete)} windows stayed incomplete: {sum(self.incomplete)} SMS "
+                "that Calltouch reported were not returned. Continued, as set."
+            )
 
     def read_next_window(self) -> Iterator[list[Record] | Throttled | WindowEnd]:
         """Yield the oldest window's records, in batches, once every SMS of it has arrived.
@@ -103,21 +109,21 @@ class Reader:
             AirbyteTracedException: a request failed for good, or the window stays incomplete.
         """
         while True:
-            window = self._ahead.windows.pop(0)
+            window = self._answers.windows.pop(0)
             outcome = yield from self._collect(window)
             if not isinstance(outcome, Split):
                 break
-            self._ahead.windows[:0] = outcome.parts
+            self._answers.windows[:0] = outcome.parts
         if isinstance(outcome, Incomplete):
             self._report_incomplete(window, outcome)
-        self._ahead.expect([])
+        self._answers.expect([])
         latest, before = "", self.sms
         while batch := outcome.records[:BATCH]:
             del outcome.records[:BATCH]
             latest = max(latest, self._count(window, batch))
             yield batch
-            self._ahead.is_reported = False
-            self._ahead.request_ahead()
+            self._answers.is_reported = False
+            self._answers.request_ahead()
         self.read += 1
         logger.info(f"{window}: {self.sms - before} SMS emitted")
         yield WindowEnd(window, latest)
@@ -127,9 +133,9 @@ class Reader:
         sent = [record["dateSent"] for record in batch if record["dateSent"]]
         start, end = window.start.isoformat(), window.end.isoformat() + "~"  # after any offset
         self.sms += len(batch)
-        self.undated += len(batch) - len(sent)
+        self._undated += len(batch) - len(sent)
         if sent and not start <= min(sent) <= max(sent) <= end:
-            self.outside += sum(not start <= moment <= end for moment in sent)
+            self._outside += sum(not start <= moment <= end for moment in sent)
         return max(sent, default="")
 
     def _collect(self, window: Window) -> Steps[Complete | Split | Incomplete]:
@@ -155,11 +161,11 @@ class Reader:
 
     def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
         """Read a window that can be split by time."""
-        first = yield from self._take_first(window, MAX_PAGES)
+        first = yield from self._answers.take_first(window, MAX_PAGES)
         self._longest_answered = max(self._longest_answered, window.seconds)
         if first.is_complete:
             return (yield from self._check_cap(window, Complete(first.records)))
-        max_sms = self._ahead.max_sms_of(len(first.records))
+        max_sms = self._answers.max_sms_of(len(first.records))
         if max_sms < first.total <= MAX_TOTAL:
             return Split(split(window, first.total, max_sms))
         pages = yield from self._take_pages(window, first, MAX_PAGES)
@@ -169,8 +175,8 @@ class Reader:
         if isinstance(verdict, Complete):
             return (yield from self._check_cap(window, verdict))
         # Pages prove nothing here: from now on, windows are read that one answer holds.
-        self._ahead.max_sms = self._ahead.page_size
-        return Split(split_by_times(window, completeness.times(pages), self._ahead.max_sms))
+        self._answers.max_sms = self._answers.page_size
+        return Split(split_by_times(window, completeness.times(pages), self._answers.max_sms))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
         """Take all that is reported, unless that may be where counting stops: full pages.
@@ -179,7 +185,7 @@ class Reader:
         """
         total = len(complete.records)
         if total and total % PAGE_SIZE == 0:
-            halves = yield from self._take_all([PageRequest(h) for h in window.halves()])
+            halves = yield from self._answers.take_all([PageRequest(h) for h in window.halves()])
             if sum(half.total for half in halves) != total:
                 return Split(window.halves())
         return complete
@@ -187,10 +193,10 @@ class Reader:
     def _take_pages(self, window: Window, first: Answer, max_pages: int) -> Steps[list[Answer]]:
         """Take a window's further pages, as long as they agree and bring something new."""
         pages, keys = [first], {record["smsKey"] for record in first.records}
-        requests = self._ahead.pages_of(window)[1:max_pages]
-        self._ahead.expect(requests)
+        requests = self._answers.pages_of(window)[1:max_pages]
+        self._answers.expect(requests)
         for request in requests:
-            page = yield from self._take(request)
+            page = yield from self._answers.take(request)
             if not page.records:
                 break
             pages.append(page)
@@ -215,8 +221,8 @@ class Reader:
         else:
             part_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]
-        answers = yield from self._take_all(requests)
-        last = yield from self._take(PageRequest(window, len(pages)))
+        answers = yield from self._answers.take_all(requests)
+        last = yield from self._answers.take(PageRequest(window, len(pages)))
         parts = list(zip(asked, answers, strict=True))
         return completeness.replace(pages, part_of, parts, last.total)
 
@@ -227,7 +233,7 @@ class Reader:
         Besides, what was sent to each phone number is asked for.
         """
         max_pages = 2 * union.pages + 1 if union.pages else MAX_PAGES  # the total may be false
-        first = yield from self._take_first(window, max_pages)
+        first = yield from self._answers.take_first(window, max_pages)
         if first.is_complete:
             return Complete(first.records)
         if union.is_complete and union.total == first.total:
@@ -246,11 +252,11 @@ class Reader:
 
     def _ask_phone_numbers(self, window: Window, union: Union) -> Steps[None]:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
-        page_size = self._ahead.page_size
+        page_size = self._answers.page_size
         groups = union.phone_numbers(int(PART_SHARE * page_size))
         while groups:
             numbers = groups.pop()
-            answer = yield from self._take(PageRequest(window, 1, numbers))
+            answer = yield from self._answers.take(PageRequest(window, 1, numbers))
             if answer.is_complete:
                 union.add_records(answer.records)
             elif len(answer.records) == page_size and len(numbers) > 1:
@@ -262,7 +268,7 @@ class Reader:
         answered = self._longest_answered
         seconds = answered if 0 < answered < window.seconds else -(-window.seconds // 2)
         logger.warning(
-            "%s: Calltouch does not answer. Asking for %.1f days at once.", window, seconds / 86_400
+            "%s: too long for Calltouch. Asking for %.1f days at once.", window, seconds / 86_400
         )
         return Split(window.parts(seconds))
 
@@ -277,39 +283,3 @@ class Reader:
             )
         self.incomplete.append(outcome.total - came)
         self._max_tries = 1
-
-    # Requests and their answers.
-
-    def _take_first(self, window: Window, max_pages: int) -> Steps[Answer]:
-        self._ahead.expect(self._ahead.pages_of(window)[:max_pages])
-        first = yield from self._take(PageRequest(window))
-        self._ahead.note_first_page(window, first.total, len(first.records))
-        return first
-
-    def _take_all(self, requests: list[PageRequest]) -> Steps[list[Answer]]:
-        """Ask for several answers at once, and wait for all."""
-        self._ahead.expect(requests)
-        answers = []
-        for request in requests:
-            answer = yield from self._take(request)
-            answers.append(answer)
-        return answers
-
-    def _take(self, request: PageRequest) -> Steps[Answer]:
-        """Wait for an answer and read it; a damaged one is asked for once more."""
-        is_again = False
-        while True:
-            fetch = yield from self._ahead.take(request)
-            try:
-                return self._parse(fetch.result().response)
-            except RefusedError:
-                if request == PageRequest(request.window):
-                    raise
-                # The page is gone, since SMS were deleted; or it takes no numbers of that form.
-                return REFUSED
-            except AirbyteTracedException:
-                if is_again or fetch.exception():
-                    raise
-                is_again = True
-            finally:
-                self._fetcher.release(fetch)

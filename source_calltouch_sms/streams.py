@@ -125,10 +125,9 @@ class SmsMessages(HttpStream):
         next_page_token: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         """The range; phone numbers, if any are set; the page, from the second one on."""
-        body = dict(stream_slice or {})
-        if self._config.phone_numbers:
-            body.setdefault("phoneNumbers", list(self._config.phone_numbers))
-        return {**body, **(next_page_token or {})}
+        numbers = list(self._config.phone_numbers)
+        body = {"phoneNumbers": numbers} if numbers else {}
+        return {**body, **(stream_slice or {}), **(next_page_token or {})}
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
@@ -163,7 +162,7 @@ class SmsMessages(HttpStream):
 
         The CDK's own loop would page by it; the reader asks for several pages at once.
         """
-        page, _ = _asked(response)
+        page = _body(response).get("pageOfResult", 1)
         answer = self._parse(response)
         is_last = (page - 1) * api.PAGE_SIZE + len(answer.records) >= answer.total
         return None if is_last or not answer.records else {"pageOfResult": page + 1}
@@ -173,7 +172,7 @@ class SmsMessages(HttpStream):
             page = api.read_page(response.content, response.headers.get("Content-Type", ""))
         except api.ErrorBody as body:
             raise self.get_error_handler().explain(body, response) from None
-        _, window = _asked(response)
+        window = _window(_body(response))
         return Answer(page.total, list(self._record_maker.records(page.rows, *window)))
 
     # The cursor.
@@ -192,7 +191,7 @@ class SmsMessages(HttpStream):
         if not plan:
             self.logger.info("There is nothing to read: the period to read ends before it begins.")
             return
-        self._sync = sync = Sync(plan, self._new_reader(plan.window), time.monotonic())
+        sync = self._begin(plan)
         try:
             is_read = True
             while sync.reader.windows and is_read:
@@ -217,11 +216,7 @@ class SmsMessages(HttpStream):
         if self._sync:
             yield from self._read_window(self._sync)
         elif stream_slice:
-            window = Window(
-                *map(api.read_wire_time, (stream_slice["dateFrom"], stream_slice["dateTo"]))
-            )
-            plan = Plan(window, "Slice", {})
-            self._sync = sync = Sync(plan, self._new_reader(window), time.monotonic())
+            sync = self._begin(Plan(_window(stream_slice), "Slice", {}))
             while sync.reader.windows:
                 yield from self._read_window(sync)
             self._end()
@@ -251,14 +246,16 @@ class SmsMessages(HttpStream):
             if cursor and (before is None or cursor > before):
                 self.state = state
 
-    def _new_reader(self, window: Window) -> Reader:
-        return Reader(
+    def _begin(self, plan: Plan) -> "Sync":
+        reader = Reader(
             Fetcher(self._fetch, self._rate_limiter, self._transport),
             self._parse,
             self._rate_limiter,
-            window,
+            plan.window,
             require_complete_windows=self._config.require_complete_windows,
         )
+        self._sync = Sync(plan, reader, time.monotonic())
+        return self._sync
 
     def _end(self) -> None:
         """Make no further request; log what the sync did."""
@@ -268,19 +265,6 @@ class SmsMessages(HttpStream):
         reader, limiter = sync.reader, self._rate_limiter
         reader.close()
         seconds = time.monotonic() - sync.started
-        if reader.undated:
-            self.logger.warning(f"{reader.undated} SMS have an unreadable dateSent; set to null.")
-        if reader.outside:
-            self.logger.warning(
-                f"{reader.outside} SMS are dated outside the requested range. Check that the "
-                f"setting Time zone (timezone), {self._config.zone.name}, is the zone of the times "
-                "in Calltouch."
-            )
-        if reader.incomplete:
-            self.logger.warning(
-                f"{len(reader.incomplete)} windows stayed incomplete: {sum(reader.incomplete)} SMS "
-                "that Calltouch reported were not returned. Continued, as set."
-            )
         self.logger.info(
             f"{sync.plan.kind}: {reader.sms} SMS in {reader.read} windows; "
             f"{limiter.requests} API requests, {limiter.limited} of them answered 429, "
@@ -328,8 +312,10 @@ def _slice(window: Window, phone_numbers: tuple[str, ...] = ()) -> dict[str, Any
     return {**bounds, "phoneNumbers": list(phone_numbers)} if phone_numbers else bounds
 
 
-def _asked(response: requests.Response) -> tuple[int, Window]:
-    """Return the page and the range that a response answers."""
-    body = json.loads(response.request.body or b"")
-    start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
-    return body.get("pageOfResult", 1), Window(start, end)
+def _window(bounds: Mapping[str, Any]) -> Window:
+    return Window(*(api.read_wire_time(bounds[name]) for name in ("dateFrom", "dateTo")))
+
+
+def _body(response: requests.Response) -> dict[str, Any]:
+    """Return the body of the request that a response answers."""
+    return dict(json.loads(response.request.body or b""))

@@ -38,7 +38,7 @@ TABLE = {
     "failures": {"api", "errors", "rate_limiter", "redaction"},
     "error_handler": {"api", "failures", "rate_limiter", "redaction"},
     "fetcher": {"errors", "rate_limiter", "windows"},
-    "prefetcher": {"api", "fetcher", "rate_limiter", "windows"},
+    "prefetcher": {"api", "completeness", "errors", "fetcher", "rate_limiter", "windows"},
     "reader": {
         *("api", "completeness", "errors", "fetcher", "prefetcher", "rate_limiter", "windows"),
     },
