@@ -34,8 +34,8 @@ LABEL io.airbyte.name="airbyte/source-calltouch-sms" \
       org.opencontainers.image.description="Airbyte source connector: the statistics of SMS sent through Calltouch" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.documentation="https://docs.airbyte.com/integrations/sources/calltouch-sms" \
-      org.opencontainers.image.source="https://github.com/airbytehq/airbyte/tree/master/airbyte-integrations/connectors/source-calltouch-sms"
+      org.opencontainers.image.documentation="https://github.com/OWNER/source-calltouch-sms/blob/main/docs/calltouch-sms.md" \
+      org.opencontainers.image.source="https://github.com/OWNER/source-calltouch-sms"
 
 COPY --from=builder /usr/local /usr/local
 

@@ -9,11 +9,7 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
-FILES = os.environ.get(
-    "FILES_URL",
-    "https://github.com/airbytehq/airbyte/blob/master"
-    "/airbyte-integrations/connectors/source-calltouch-sms",
-)
+FILES = os.environ.get("FILES_URL", "https://github.com/OWNER/source-calltouch-sms/blob/main")
 """Where the repository's files can be read; a release gives its own."""
 
 

@@ -75,10 +75,13 @@ def test_what_may_write_to_the_repository_runs_no_package(name: str) -> None:
             assert set(re.findall(r"^(\S+)", commands, re.MULTILINE)) <= {"awk", "cp", "gh", "git"}
 
 
-def test_both_changelogs_date_the_version_alike() -> None:
+def test_changelogs_and_registry_date_the_versions_alike() -> None:
     version = re.escape(PACKAGE["Version"])
     dated = found(rf"^## {version} - (\S+)$", "CHANGELOG.md")
-    assert found(rf"^\| {version} +\| (\S+) +\|", "docs/calltouch-sms.md") == dated
+    for page in ("docs/calltouch-sms.md", "docs/calltouch-sms.ru.md"):
+        assert found(rf"^\| {version} +\| (\S+) +\|", page) == dated
+    *_, first = re.findall(r"^## \S+ - (\S+)$", text("CHANGELOG.md"), re.MULTILINE)
+    assert str(DATA.get("releaseDate", "unreleased")) == first
 
 
 def test_the_image_is_named_and_based_as_the_registry_says() -> None:
@@ -107,6 +110,8 @@ def test_the_documented_host_and_the_settings_host_are_allowed() -> None:
 def test_the_form_and_the_registry_share_name_and_documentation() -> None:
     assert SPEC["connectionSpecification"]["title"] == DATA["name"]
     assert SPEC["documentationUrl"] == DATA["documentationUrl"]
+    assert found(r'image\.documentation="(.+?)"', "Dockerfile") == DATA["documentationUrl"]
+    assert (ROOT / DATA["documentationUrl"].partition("/blob/main/")[2]).is_file()
 
 
 def test_suggested_streams_exist() -> None:
