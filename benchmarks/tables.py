@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from benchmarks.connectors import FLOOR, MANIFEST, OURS, RATE, TUTORIAL, account, sync, timed
 
@@ -123,10 +124,10 @@ def requests(size: float) -> list[Row]:
         ("three years, nine tenths in one month", 250_000, f"{years} --shape late", none, 40),
         ("mailings of 3,000 a second, in a new order each time", 60_000, mailings, none, 20),
         ("mailings of 3,000 a second, in a new order each time", 180_000, mailings, none, 55),
-        ("one second, 30 SMS twice, pages apart", 31_000, f"{burst} ascending", equal, 40),
+        ("one second, 30 SMS twice, on different pages", 31_000, f"{burst} ascending", equal, 40),
         ("one second, in a new order each time", 31_000, f"{burst} ties", none, 120),
-        ("by time, equal SMS on two pages", 99_999, f"{years} --order ascending", border, 13),
-        ("in another order, equal SMS on two pages", 100_000, f"{years} --order mixed", none, 24),
+        ("by time, identical SMS on two pages", 99_999, f"{years} --order ascending", border, 13),
+        ("in no order, identical SMS on two pages", 100_000, f"{years} --order mixed", none, 24),
     ]
 
     def row(name: str, sms: int, options: str, twice: slice, promise: int) -> Row:
@@ -170,18 +171,20 @@ def points(size: float) -> list[Row]:
         cells: Row = {"SMS a day": sms_a_day}
         with account(sms_a_day * size * 6, 0, "--days 6") as sandbox:
 
-            def cost(ago: timedelta, hours: int) -> int:
-                last = f"{datetime.now(timezone.utc) - ago:%Y-%m-%dT%H:%M:%SZ}"
-                state = {"dateSent": last, "statusesReadAt": last}
+            def cost(hours: int, last: timedelta, last_update: timedelta) -> int:
+                now = datetime.now(ZoneInfo(sandbox.timezone)).replace(microsecond=0)
+                ago = {"dateSent": last, "statusesReadAt": last_update}
+                state = {name: (now - each).isoformat() for name, each in ago.items()}
                 stream = {"stream_descriptor": {"name": "sms_messages"}, "stream_state": state}
                 states = [{"type": "STREAM", "stream": stream}]
                 stats = timed(sandbox, state=states, lookback_interval_hours=hours)[2]
                 return int(stats["points"])
 
             for schedule, syncs in (("daily", 1), ("hourly", 24), ("every 15 minutes", 96)):
-                with_updates, new_only = (cost(timedelta(1) / syncs, hours) for hours in (0, 24))
-                cells[f"{schedule}, 0"] = syncs * with_updates
-                cells[f"{schedule}, 24"] = with_updates + (syncs - 1) * new_only
+                last, day = timedelta(1) / syncs, timedelta(1)
+                cells[f"{schedule}, 0"] = syncs * cost(0, last, last)
+                # A day after the last update, four days are read.
+                cells[f"{schedule}, 24"] = cost(24, last, day) + (syncs - 1) * cost(24, last, last)
         return cells
 
     with ThreadPoolExecutor(2) as pool:
