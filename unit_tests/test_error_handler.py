@@ -1,16 +1,17 @@
-"""What an answer means: `source_calltouch_sms.error_handler`."""
+"""What an answer means: `source_calltouch_sms.error_handler`, `source_calltouch_sms.failures`."""
 
 import json
 import logging
 import threading
 import time
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pytest
 import requests
 from airbyte_cdk.models import FailureType
-from airbyte_cdk.sources.streams.http.error_handlers import ErrorResolution, ResponseAction
+from airbyte_cdk.sources.streams.http.error_handlers import ResponseAction
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from requests import exceptions
 from urllib3.exceptions import ReadTimeoutError
@@ -30,24 +31,27 @@ PAGE = json.dumps({"meta": [], "data": {"totalCountSms": 0, "pageOfResult": 1, "
 TOKEN_WRONG = '{"message": "Invalid credentials."}'
 NO_RIGHT = json.dumps({"meta": [], "data": {"message": "Пользователь X не имеет доступа к…"}})
 MISSING = json.dumps({"meta": [], "data": {"message": "В запросе не указано обязательное поле"}})
-UNREADABLE = "Синтаксическая ошибка JSON в запросе или запрос пустой"
+SYNTAX = "Синтаксическая ошибка JSON в запросе или запрос пустой"
 HTML = "\ufeff <!DOCTYPE html><p>Справка</p>"
 TOO_LONG = "Период не может быть больше 90 дней"
 IN_FUTURE = "Значение не может быть больше текущего дня"
+RANGE_MESSAGE = json.dumps({"message": TOO_LONG})
 
 NOW = datetime(2024, 4, 2, 12)
 TWO_DAYS = {"dateFrom": "01-04-2024 00:00:00", "dateTo": "02-04-2024 23:59:59"}
 A_DAY_AND_A_SECOND = {"dateFrom": "01-04-2024 00:00:00", "dateTo": "02-04-2024 00:00:00"}
 A_DAY = {"dateFrom": "01-04-2024 00:00:00", "dateTo": "01-04-2024 23:59:59"}
 TODAY = {"dateFrom": "02-04-2024 00:00:00", "dateTo": "02-04-2024 11:59:59"}
+TWO_SECONDS = {"dateFrom": "01-04-2024 00:00:00", "dateTo": "01-04-2024 00:00:01"}
 A_SECOND = {"dateFrom": "01-04-2024 00:00:00", "dateTo": "01-04-2024 00:00:00"}
+UNKNOWN: list[Any] = [None, {}, [], {"dateFrom": 1}, {**A_DAY, "dateTo": "odd"}]
 
-config, system, transient = (
-    FailureType.config_error,
-    FailureType.system_error,
-    FailureType.transient_error,
-)
-Answer = requests.Response | Exception
+Answer: TypeAlias = requests.Response | Exception | None
+Meaning: TypeAlias = ResponseAction | FailureType | None
+PASS, RETRY = ResponseAction.SUCCESS, ResponseAction.RETRY
+SPLIT = ResponseAction.SPLIT_REQUEST_WINDOW
+CONFIG, TRANSIENT = FailureType.config_error, FailureType.transient_error
+SYSTEM = FailureType.system_error
 
 
 def api_error(code: int, message: str = "Сбой") -> str:
@@ -58,10 +62,15 @@ def api_error(code: int, message: str = "Сбой") -> str:
 
 def violation(field: str, message: str = "Плохо", *more: tuple[str, str]) -> str:
     violations = [{"fieldPath": f, "message": m} for f, m in ((field, message), *more)]
-    data = {"type": "validationError", "apiErrorData": None}
-    return json.dumps(
-        {"meta": [], "data": {**data, "validationErrorData": {"violations": violations}}}
-    )
+    return json.dumps({"data": {"validationErrorData": {"violations": violations}}})
+
+
+def large_page() -> bytes:
+    rows = [{"smsMessage": "Привет" * 20}] * 1000
+    return json.dumps({"data": {"totalCountSms": 1000, "smsDetails": rows}}).encode()
+
+
+got = partial(response, asked=TWO_DAYS)
 
 
 def failed(error: exceptions.RequestException, asked: Any = TWO_DAYS) -> Exception:
@@ -83,418 +92,244 @@ class Tried(RateLimiter):
 
 
 def judge(
-    answer: Answer | None, *, tries: int = 1, seconds: float = 0, **changes: Any
-) -> ErrorResolution | AirbyteTracedException:
-    """Return what the handler resolves, or raises; it never resolves to fail."""
+    answer: Answer, *, tries: int = 1, seconds: float = 0, **changes: Any
+) -> tuple[Meaning, str]:
+    """Return what the handler does, or the kind of the error that it raises, and the words."""
     handler = CalltouchErrorHandler(Tried(tries, seconds), **{"now": NOW, **changes})
     try:
         resolution = handler.interpret_response(answer)
     except AirbyteTracedException as error:
-        return error
+        return error.failure_type, str(error)
     assert resolution.response_action != ResponseAction.FAIL, "the CDK would log the body"
-    return resolution
+    return resolution.response_action, resolution.error_message or ""
 
 
-def action(answer: Answer | None, tries: int = 1, **changes: Any) -> ResponseAction | None:
-    resolution = judge(answer, tries=tries, **changes)
-    assert isinstance(resolution, ErrorResolution), resolution
-    return resolution.response_action
-
-
-def retried(answer: Answer | None) -> str:
-    """Return the reason for which an answer is tried again."""
-    resolution = judge(answer)
-    assert isinstance(resolution, ErrorResolution), resolution
-    assert resolution.response_action == ResponseAction.RETRY
-    return resolution.error_message or ""
-
-
-def raised(answer: Answer | None, **changes: Any) -> AirbyteTracedException:
-    error = judge(answer, **changes)
-    assert isinstance(error, AirbyteTracedException), error
-    return error
-
-
-@pytest.mark.parametrize("status", [200, 201, 302, 400, 403, 404, 408, 500, 503])
-@pytest.mark.parametrize("body", [PAGE, '{"meta": [], "data": []}'])
-def test_a_page_passes_under_any_status(body: str, status: int) -> None:
-    assert action(response(body, status)) == ResponseAction.SUCCESS
+SCARCE = "Calltouch allows no more API requests for now (HTTP 429)"
+REFUSED = "Max retries exceeded with url: /x (Caused by …: [Errno 111] Connection refused'))"
+RESET = "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))"
+CLOSED = "('…', RemoteDisconnected('Remote end closed connection without response'))"
+STALLED = exceptions.ConnectionError(ReadTimeoutError(None, "", "Read timed out."))  # type: ignore[arg-type]
+CERTIFICATE = exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED]")
+LARGE = AnswerTooLargeError(200 * 10**6)
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "reason"),
+    ("answer", "meaning", "said"),
     [
-        ("", 429, "Calltouch allows no more API requests for now (HTTP 429)"),
-        (PAGE, 429, "Calltouch allows no more API requests for now (HTTP 429)"),
+        # A page, under any status but 401 and 429.
+        *((got(PAGE, s), PASS, "") for s in (200, 201, 302, 400, 403, 404, 408, 500, 503)),
+        (got('{"meta": [], "data": []}', 500), PASS, ""),
+        # What may pass.
+        *((got(body, 429), RETRY, SCARCE) for body in ("", PAGE)),
+        (got('{"message": "Баллы кончились"}', 429), RETRY, "answer: «Баллы кончились»."),
+        (got("", 408), RETRY, "Calltouch failed (HTTP 408)"),
+        (got(HTML, 500), RETRY, "Calltouch failed (HTTP 500)"),
+        (got('{"odd": 1}', 502), RETRY, "Calltouch failed (HTTP 502)"),
+        (got('{"message": "Авария"}', 503), RETRY, "answer: «Авария»."),
+        (got(HTML, 403), RETRY, "A firewall in front of Calltouch refused the request"),
+        (got('{"data": {"message": "Лимит"}}'), RETRY, "sent a message instead of SMS"),
+        (got(PAGE[:30]), RETRY, "(HTTP 200) is not JSON or is cut off"),
+        (got("{}"), RETRY, "(HTTP 200) holds no data"),
+        (got(HTML), RETRY, f"A web page is at {api.URL} (HTTP 200), not the method"),
+        (got("", 302), RETRY, "redirects (HTTP 302) to another address; not followed"),
         (
-            '{"message": "Баллы кончились"}',
-            429,
-            "answer: «Баллы кончились».",
+            got("", 301, Location="https://elsewhere.example/x?to=70000000001"),
+            RETRY,
+            "address: «https://elsewhere.example/x?to=…»; not followed",
         ),
-        ("", 408, "Calltouch failed (HTTP 408)"),
-        (HTML, 500, "Calltouch failed (HTTP 500)"),
-        (
-            '{"message": "Авария"}',
-            503,
-            "answer: «Авария».",
-        ),
-        ('{"odd": 1}', 502, "Calltouch failed (HTTP 502)"),
-        (HTML, 403, "A firewall in front of Calltouch refused the request (HTTP 403)"),
-        (
-            '{"data": {"message": "Лимит"}}',
-            200,
-            "Calltouch's answer: «Лимит».",
-        ),
-        (PAGE[:30], 200, "(HTTP 200) is not JSON or is cut off"),
-        ("[" * 100_000, 200, "(HTTP 200) is not JSON or is cut off"),
-        ('{"data": "\n", "n": ' + "9" * 5000 + "}", 200, "(HTTP 200) is not JSON or is cut off"),
-        *((body, 200, "(HTTP 200) holds no data") for body in ("", " \n", "null", "{}", "[]")),
-        ('{"meta": [], "data": null}', 200, "(HTTP 200) holds no data"),
-        ('{"meta": [], "data": {}}', 200, "(HTTP 200) holds no data"),
-        ('{"data": {"totalCountSms": null, "smsDetails": [{}]}}', 200, "(HTTP 200) holds no data"),
-        (HTML, 200, f"A web page is at {api.URL} (HTTP 200), not the method"),
-        ("", 302, "The server redirects (HTTP 302) to another address; not followed"),
-        (HTML, 404, f"There is no method at {api.URL} (HTTP 404)"),
-        ("", 405, f"There is no method at {api.URL} (HTTP 405)"),
-        *(
-            (api_error(7), s, f"failed (HTTP {s}) Calltouch's answer: «errorCode")
-            for s in (200, 408, 500)
-        ),
-        (
-            '{"errorMessage": "Сбой"}',
-            200,
-            "failed (HTTP 200) Calltouch's answer: «errorMes",
-        ),
+        *((got(HTML, s), RETRY, f"There is no method at {api.URL}") for s in (404, 405, 410)),
+        *((got(api_error(7), s), RETRY, "failed (HTTP") for s in (200, 408, 500)),
+        # What does not pass.
+        *((got(TOKEN_WRONG, s), CONFIG, "(access_token)") for s in (200, 401, 403, 500)),
+        *((got(body, 401), CONFIG, "(site_id)") for body in ("", HTML, "{}", PAGE)),
+        (got(api_error(3, "Отозван"), 401), CONFIG, "not a multi-token"),
+        (got(api_error(3, "Отозван"), 401), CONFIG, "errorMessage: Отозван»."),
+        *((got(NO_RIGHT, s), CONFIG, "grant the right") for s in (200, 403)),
+        *((got(violation("x[3]"), s), CONFIG, "(phone_numbers)") for s in (200, 400, 422)),
+        (got(violation("newField"), 422), CONFIG, "answer: «newField: Плохо»."),
+        (got(MISSING), SYSTEM, "answer: «В запросе не указано"),
+        *((got(api_error(1, SYNTAX), s), SYSTEM, "report this") for s in (200, 500)),
+        (got(api_error(10003), 400), CONFIG, "answer: «errorCode: 10003; errorMessage: Сбой»"),
+        (got('{"message": "Проект не найден"}', 404), CONFIG, "Site ID (site_id)"),
+        (got(HTML, 400), CONFIG, "refused the request (HTTP 400)"),
+        (got('{"message": "Нет"}', 403), CONFIG, "API points"),
+        (got('{"message": "Нет"}', 418), CONFIG, "answer: «Нет»."),
+        (got('{"a": {"b": "secret"}}'), SYSTEM, "answer: «{a: {b: str}}»."),
+        # What is refused because of its dates.
+        (got(violation("dateFrom", TOO_LONG), 422), SPLIT, ""),
+        (got(violation("dateTo", "Нет", ("dateFrom", TOO_LONG)), 200), SPLIT, ""),
+        (got(violation("", TOO_LONG), 400), SPLIT, ""),
+        (got(RANGE_MESSAGE, 400), SPLIT, ""),
+        (got(RANGE_MESSAGE, 200), RETRY, ""),
+        (got(violation("dateTo", IN_FUTURE, ("x", TOO_LONG)), 422), CONFIG, ""),
+        # No answer, or not all of it.
+        (failed(exceptions.ConnectTimeout()), RETRY, "ltouch.ru does not accept a connection"),
+        (failed(exceptions.ReadTimeout()), RETRY, "did not answer it in full in time"),
+        (failed(STALLED), RETRY, "took the request, but did not answer it in full in time"),
+        (failed(exceptions.ProxyError()), RETRY, "The proxy in front of api.calltouch.ru"),
+        (failed(exceptions.ChunkedEncodingError()), RETRY, "was cut off on its way"),
+        (failed(exceptions.ContentDecodingError()), RETRY, "was cut off on its way"),
+        (failed(exceptions.InvalidHeader("Content-Length")), RETRY, "or is not HTTP"),
+        (failed(exceptions.ConnectionError(REFUSED)), RETRY, "failed (Connection refused)"),
+        (failed(exceptions.ConnectionError("NameResolutionError")), RETRY, "There is no host"),
+        (failed(exceptions.ConnectionError(RESET)), RETRY, "failed (Connection reset by peer)"),
+        (failed(exceptions.ConnectionError(CLOSED)), RETRY, "failed (Remote end closed con"),
+        (failed(exceptions.ConnectionError("odd")), RETRY, "failed (ConnectionError)"),
+        (failed(exceptions.SSLError("handshake")), RETRY, "failed (SSLError)"),
+        *((error, RETRY, "Calltouch") for error in (None, ValueError("read"), RecursionError())),
+        # What cannot be sent.
+        (CERTIFICATE, CONFIG, "REQUESTS_CA_BUNDLE"),
+        (exceptions.InvalidProxyURL("http://user:secret@"), CONFIG, "HTTPS_PROXY"),
+        (exceptions.InvalidURL("http://user:secret@"), CONFIG, "(api_url)"),
+        (exceptions.InvalidSchema("Missing dependencies for SOCKS"), CONFIG, "HTTPS_PROXY"),
+        (exceptions.MissingSchema("secret"), CONFIG, "HTTPS_PROXY"),
+        # What is too large: of a page, a shorter range is asked for, down to a second.
+        *((failed(AnswerTooLargeError(0), r), SPLIT, "") for r in (TWO_DAYS, A_DAY, TWO_SECONDS)),
+        (failed(LARGE, A_SECOND), TRANSIENT, "larger than 200 MB"),
+        (failed(AnswerTooLargeError(10**6, response=response("", 500))), RETRY, "than 1 MB"),
+        (failed(AnswerTooLargeError(0, response=response("", 401))), CONFIG, "(access_token)"),
     ],
+    ids=lambda value: repr(value)[:60],
 )
-def test_what_may_pass_is_tried_again(body: str, status: int, reason: str) -> None:
-    assert reason in retried(response(body, status))
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "failure_type", "said"),
-    [
-        *((TOKEN_WRONG, s, config, "(access_token)") for s in (200, 401, 403, 500)),
-        ('{"message": "invalid CREDENTIALS"}', 403, config, "answer: «invalid CREDENTIALS»."),
-        ('{"data": {"message": "Invalid credentials"}}', 403, config, "(site_id)"),
-        ('{"errorMessage": "Invalid credentials"}', 200, config, "standard token, not a multi-"),
-        *((body, 401, config, "(access_token)") for body in ("", HTML, "{}", PAGE, '{"odd": 1}')),
-        (api_error(3, "Отозван"), 401, config, "errorMessage: Отозван»."),
-        *((NO_RIGHT, s, config, "answer: «Пользователь X") for s in (200, 403)),
-        *((violation("phoneNumbers[3]"), s, config, "(phone_numbers)") for s in (200, 400, 422)),
-        (violation("newField"), 422, config, "answer: «newField: Плохо»."),
-        (MISSING, 200, system, "answer: «В запросе не указано"),
-        *(
-            (api_error(1, UNREADABLE), s, system, "answer: «errorCode: 1; errorMe")
-            for s in (200, 500)
-        ),
-        (api_error(10003), 400, config, "answer: «errorCode: 10003; errorMessage: Сбой»"),
-        (api_error(10003), 422, config, "API points"),
-        (
-            '{"message": "Проект не найден"}',
-            404,
-            config,
-            "Calltouch refused the request (HTTP 404). Check the settings, Site ID (site_id)",
-        ),
-        ('{"data": {"errorMessage": "Нет такого"}}', 404, config, "Нет такого»"),
-        (HTML, 400, config, "refused the request (HTTP 400)"),
-        ('{"message": "Нет"}', 403, config, "answer: «Нет»."),
-        ('{"message": "Нет"}', 418, config, "answer: «Нет»."),
-        ('{"a": {"b": "secret"}}', 200, system, "answer: «{a: {b: str}}»."),
-    ],
-)
-def test_what_does_not_pass_is_said_at_once(
-    body: str, status: int, failure_type: FailureType, said: str
+def test_a_first_answer_is_taken_tried_again_split_or_explained(
+    answer: Answer, meaning: Meaning, said: str
 ) -> None:
-    error = raised(response(body, status, TWO_DAYS))
-    assert error.failure_type == failure_type
-    assert said in str(error)
-    assert "secret" not in str(error)
-    assert "Tried" not in str(error)
+    found, words = judge(answer)
+    assert found == meaning
+    assert said in words
+    assert "secret" not in words
+    assert "Tried" not in words
 
 
 @pytest.mark.parametrize("field", ["pageOfResult", "phoneNumbers", "newField"])
 def test_a_refused_field_can_be_told_from_other_refusals(field: str) -> None:
-    assert isinstance(raised(response(violation(field))), RefusedError)
-    assert not isinstance(raised(response(TOKEN_WRONG)), RefusedError)
-
-
-REFUSED_RANGES = [
-    response(violation("dateFrom", TOO_LONG), 422, TWO_DAYS),
-    response(violation("dateTo", "Слишком давно", ("dateFrom", TOO_LONG)), 200, TWO_DAYS),
-    response(violation("", TOO_LONG), 400, TWO_DAYS),
-    response(json.dumps({"message": TOO_LONG}), 400, TWO_DAYS),
-]
-
-
-@pytest.mark.parametrize("answer", REFUSED_RANGES, ids=lambda answer: answer.text[:60])
-def test_a_range_refused_by_words_is_asked_for_in_parts_at_once(answer: requests.Response) -> None:
-    assert action(answer) == ResponseAction.SPLIT_REQUEST_WINDOW
-
-
-def test_what_is_no_refusal_of_a_range_is_not_split() -> None:
-    body = violation("dateTo", IN_FUTURE, ("dateFrom", TOO_LONG))
-    assert raised(response(body, 422, TWO_DAYS)).failure_type == config
-    assert raised(response(api_error(10003, "Нет виджета"), 400, TWO_DAYS))
-    assert (
-        action(response(json.dumps({"message": TOO_LONG}), 200, TWO_DAYS)) == ResponseAction.RETRY
-    )
+    handler = CalltouchErrorHandler(RateLimiter())
+    with pytest.raises(RefusedError):
+        handler.interpret_response(response(violation(field)))
+    with pytest.raises(AirbyteTracedException) as raised:
+        handler.interpret_response(response(TOKEN_WRONG))
+    assert not isinstance(raised.value, RefusedError)
 
 
 @pytest.mark.parametrize("asked", [A_DAY, A_SECOND])
 def test_a_day_long_past_that_is_refused_is_a_matter_of_the_start_date(asked: Any) -> None:
-    error = raised(response(violation("dateFrom", TOO_LONG), 422, asked))
-    assert error.failure_type == config
-    assert "Calltouch refuses days so long past" in str(error)
-    assert str(error).endswith(f" Calltouch's answer: «dateFrom: {TOO_LONG}».")
-    assert "(start_date)" in str(error)
-    assert "(timezone)" not in str(error)
+    meaning, words = judge(response(violation("dateFrom", TOO_LONG), 422, asked))
+    assert meaning == CONFIG
+    assert words.startswith("Calltouch refused the dates requested. Calltouch refuses days so long")
+    assert words.endswith(f" Calltouch's answer: «dateFrom: {TOO_LONG}».")
+    assert "(start_date)" in words
 
 
-def test_clocks_are_spoken_of_only_where_the_range_reaches_today() -> None:
-    for message in (TOO_LONG, IN_FUTURE):
-        body = violation("dateTo", message)
-        assert "(timezone)" in str(raised(response(body, 422, TODAY)))
-        assert "(timezone)" not in str(raised(response(body, 422, A_DAY)))
+@pytest.mark.parametrize("message", [TOO_LONG, IN_FUTURE])
+@pytest.mark.parametrize(("asked", "is_told"), [(TODAY, True), (A_DAY, False)])
+def test_clocks_are_spoken_of_only_where_the_range_reaches_today(
+    message: str,
+    asked: Any,
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    _, words = judge(response(violation("dateTo", message), 422, asked))
+    assert ("(timezone)" in words) == is_told
 
 
-def large_page() -> bytes:
-    rows = [{"smsMessage": "Привет" * 20}] * 1000
-    data = {"totalCountSms": 1000, "pageOfResult": 1, "smsDetails": rows}
-    return json.dumps({"meta": [], "data": data}).encode()
+# Large answers.
 
 
 @pytest.mark.parametrize("after", [b"", b"\n", b"\r\n"])
 def test_a_large_page_passes_without_being_decoded(after: bytes) -> None:
-    damaged = large_page().replace(b"[", b"", 2)
-    assert action(response(damaged + after)) == ResponseAction.SUCCESS
+    damaged = large_page().replace(b"[", b"", 1)
+    assert judge(response(damaged + after)) == (PASS, "")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 def test_a_part_of_a_large_page_is_tried_again(share: float) -> None:
     body = large_page()
-    assert "is cut off" in retried(response(body[: int(len(body) * share)]))
+    meaning, words = judge(response(body[: int(len(body) * share)]))
+    assert (meaning, "is cut off" in words) == (RETRY, True)
 
 
 def test_a_large_error_is_no_page() -> None:
     more = [(f"phoneNumbers[{n}]", "Плохо") for n in range(5000)]
-    assert "(phone_numbers)" in str(raised(response(violation(*more[0], *more))))
+    assert judge(response(violation(*more[0], *more)))[0] == CONFIG
 
 
-def explain(body: bytes | str) -> AirbyteTracedException:
-    answer = response(body)
+@pytest.mark.parametrize(
+    ("body", "meaning", "said"),
+    [
+        (large_page().replace(b"[", b"", 1), TRANSIENT, "is cut off. Try again later."),
+        (TOKEN_WRONG.encode(), CONFIG, "does not accept the API token"),
+    ],
+    ids=["damaged", "token"],
+)
+def test_a_body_that_is_found_to_be_no_page_when_it_is_due_is_explained(
+    body: bytes, meaning: FailureType, said: str
+) -> None:
     with pytest.raises(api.ErrorBody) as found:
-        api.read_page(answer.content)
-    return CalltouchErrorHandler(RateLimiter()).explain(found.value, answer)
+        api.read_page(body)
+    error = CalltouchErrorHandler(RateLimiter()).explain(found.value, response(body))
+    assert error.failure_type == meaning
+    assert said in str(error)
 
 
-def test_a_page_found_damaged_when_it_is_due_is_transient() -> None:
-    error = explain(large_page().replace(b"[", b"", 2))
-    assert error.failure_type == transient
-    assert "is not JSON or is cut off. Try again later." in str(error)
-
-
-def test_an_error_found_when_a_page_is_due_keeps_its_kind() -> None:
-    assert explain(TOKEN_WRONG).failure_type == config
+# Tries and time.
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [response(HTML), response(HTML, 404), response("", 302, Location="https://a.example/")],
-    ids=["html", "404", "302"],
-)
-def test_a_wrong_address_is_tried_for_half_a_minute(answer: requests.Response) -> None:
-    assert isinstance(judge(answer, tries=9, seconds=29), ErrorResolution)
-    error = raised(answer, tries=9, seconds=31)
-    assert error.failure_type == config
-    for words in ("Tried 9 times within 31 s", "(api_url)", api.URL, api.URL_UNDER_ACCESS):
-        assert words in str(error)
-    assert raised(answer, tries=2, seconds=11, retry_timeout=10).failure_type == config
-
-
-def test_a_redirect_names_the_address_it_leads_to() -> None:
-    answer = response("", 301, Location="https://elsewhere.example/x?to=70000000001")
-    assert "address: «https://elsewhere.example/x?to=…»; not followed" in retried(answer)
-
-
-REFUSED = "Max retries exceeded with url: /x (Caused by …: [Errno 111] Connection refused'))"
-RESET = "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))"
-CLOSED = "('…', RemoteDisconnected('Remote end closed connection without response'))"
-STALLED = exceptions.ConnectionError(ReadTimeoutError(None, "", "Read timed out."))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
+    ("answer", "third"),
     [
-        (exceptions.ConnectTimeout(), "api.calltouch.ru does not accept a connection"),
-        (exceptions.ReadTimeout(), "took the request, but did not answer it in full in time"),
-        (STALLED, "took the request, but did not answer it in full in time"),
-        (exceptions.ProxyError(), "The proxy in front of api.calltouch.ru"),
-        (exceptions.ChunkedEncodingError(), "was cut off on its way"),
-        (exceptions.ContentDecodingError(), "was cut off on its way"),
-        (exceptions.InvalidHeader("Content-Length"), "or is not HTTP"),
-        (exceptions.ConnectionError(REFUSED), "failed (Connection refused)"),
-        (exceptions.ConnectionError("NameResolutionError"), "There is no host named"),
-        (exceptions.ConnectionError(RESET), "failed (Connection reset by peer)"),
-        (exceptions.ConnectionError("odd"), "failed (ConnectionError)"),
-        (exceptions.ConnectionError(CLOSED), "failed (Remote end closed connection without r"),
-        (exceptions.SSLError("handshake"), "failed (SSLError)"),
-        (AnswerTooLargeError(10**6, response=response("", 500)), "is larger than 1 MB"),
+        *((response("", status, TWO_DAYS), SPLIT) for status in (408, 504)),
+        (response(api_error(500), 200, TWO_DAYS), SPLIT),
+        (failed(exceptions.ReadTimeout()), SPLIT),
+        (response("", 504, A_DAY_AND_A_SECOND), SPLIT),
+        (response("", 504, A_DAY), RETRY),
+        # It is not known what was asked for.
+        *((response("", 504, asked), RETRY) for asked in UNKNOWN),
+        # The length is not to blame.
+        (response("", 429, TWO_DAYS), RETRY),
+        (response(HTML, 403, TWO_DAYS), RETRY),
+        (response("", 200, TWO_DAYS), RETRY),
+        (failed(exceptions.ConnectTimeout()), RETRY),
     ],
     ids=repr,
 )
-def test_a_request_without_answer_is_tried_again(
-    error: exceptions.RequestException, reason: str
+def test_a_long_range_that_fails_thrice_is_asked_for_in_parts(
+    answer: Answer, third: ResponseAction
 ) -> None:
-    assert reason in retried(failed(error))
-
-
-@pytest.mark.parametrize("error", [None, ValueError("read length"), OSError(), RecursionError()])
-def test_any_error_of_any_library_is_tried_again_in_words(error: Exception | None) -> None:
-    assert "Calltouch" in retried(error)
+    assert judge(answer, tries=2)[0] == RETRY
+    assert judge(answer, tries=3)[0] == third
+    if third == SPLIT:
+        assert judge(answer, tries=2, seconds=RETRY_SECONDS + 1)[0] == SPLIT, "its time is up"
 
 
 @pytest.mark.parametrize(
-    ("error", "advice"),
+    ("answer", "limit", "meaning", "advice"),
     [
-        (exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "REQUESTS_CA_BUNDLE"),
-        (exceptions.InvalidProxyURL("http://user:secret@"), "HTTPS_PROXY"),
-        (exceptions.InvalidURL("http://user:secret@"), "(api_url)"),
-        (exceptions.InvalidSchema("Missing dependencies for SOCKS"), "HTTPS_PROXY"),
-        (exceptions.MissingSchema("secret"), "HTTPS_PROXY"),
+        (response("", 503), RETRY_SECONDS, TRANSIENT, ["Try again later."]),
+        (response("", 429), RETRY_SECONDS, TRANSIENT, ["daily API points"]),
+        *(
+            (wrong, 30, CONFIG, ["(api_url)", api.URL, api.URL_UNDER_ACCESS])
+            for wrong in (response(HTML), response(HTML, 404), response("", 302))
+        ),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
-def test_a_request_that_cannot_be_made_is_said_at_once(error: Exception, advice: str) -> None:
-    raised_error = raised(error)
-    assert raised_error.failure_type == config
-    assert advice in str(raised_error)
-    assert "secret" not in str(raised_error)
-
-
-def test_a_refused_token_is_explained_however_large_its_answer_is() -> None:
-    error = raised(failed(AnswerTooLargeError(10**6, response=response("", 401))))
-    assert error.failure_type == config
-    assert "access_token" in str(error)
-
-
-def test_a_page_too_large_is_asked_for_in_parts_down_to_a_second() -> None:
-    for asked in (TWO_DAYS, A_DAY, {**A_SECOND, "dateTo": "01-04-2024 00:00:01"}):
-        answer = failed(AnswerTooLargeError(200 * 10**6), asked)
-        assert action(answer) == ResponseAction.SPLIT_REQUEST_WINDOW
-    error = raised(failed(AnswerTooLargeError(200 * 10**6), A_SECOND))
-    assert error.failure_type == transient
-    assert "larger than 200 MB" in str(error)
-
-
-OF_LENGTH: list[Answer] = [
-    *(response("", status, TWO_DAYS) for status in (408, 504)),
-    response(api_error(500), 200, TWO_DAYS),
-    failed(exceptions.ReadTimeout()),
-]
-
-
-@pytest.mark.parametrize("answer", OF_LENGTH, ids=repr)
-def test_a_long_range_that_fails_thrice_is_asked_for_in_parts(answer: Answer) -> None:
-    assert action(answer, 2) == ResponseAction.RETRY
-    assert action(answer, 3) == ResponseAction.SPLIT_REQUEST_WINDOW
-    assert action(answer, 2, seconds=601) == ResponseAction.SPLIT_REQUEST_WINDOW, "its time is up"
-
-
-def test_the_shortest_range_split_for_its_length_is_longer_than_a_day() -> None:
-    split, kept = response("", 504, A_DAY_AND_A_SECOND), response("", 504, A_DAY)
-    assert action(split, 3) == ResponseAction.SPLIT_REQUEST_WINDOW
-    assert action(kept, 3) == ResponseAction.RETRY
-
-
-@pytest.mark.parametrize("asked", [None, {}, [], {"dateFrom": 1}, {**TWO_DAYS, "dateTo": "odd"}])
-def test_a_range_that_is_not_known_is_not_split(asked: Any) -> None:
-    assert action(response("", 504, asked), 3) == ResponseAction.RETRY
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        response("", 429, TWO_DAYS),
-        response(HTML, 403, TWO_DAYS),
-        response("", 200, TWO_DAYS),
-        failed(exceptions.ConnectTimeout()),
-    ],
-    ids=repr,
-)
-def test_less_is_not_asked_for_where_the_length_is_not_to_blame(answer: Answer) -> None:
-    assert action(answer, 3) == ResponseAction.RETRY
-
-
-@pytest.mark.parametrize(
-    ("status", "advice"), [(503, "Try again later."), (429, "daily API points")]
-)
-def test_failing_for_good_says_what_happened_and_how_often_it_was_tried(
-    status: int, advice: str
+def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
+    answer: Answer, limit: int, meaning: FailureType, advice: list[str]
 ) -> None:
-    answer = response("", status)
-    within = judge(answer, tries=2, seconds=RETRY_SECONDS - 1)
-    assert isinstance(within, ErrorResolution)
-    error = raised(answer, tries=2, seconds=RETRY_SECONDS + 1)
-    assert error.failure_type == transient
-    assert str(error).startswith(f"{retried(answer)}. Tried 2 times within 601 s. ")
-    assert advice in str(error)
-
-
-def test_how_long_a_request_is_tried_can_be_set() -> None:
-    assert raised(response("", 503), seconds=11, retry_timeout=10).failure_type == transient
+    still, reason = judge(answer, tries=2, seconds=limit - 1)
+    found, words = judge(answer, tries=2, seconds=limit + 1)
+    assert (still, found) == (RETRY, meaning)
+    assert words.startswith(f"{reason}. Tried 2 times within {limit + 1} s. ")
+    assert all(word in words for word in advice)
+    assert judge(answer, seconds=11, retry_timeout=10)[0] == meaning, "how long can be set"
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_beyond_the_timeout_is_not_begun_but_told(status: int) -> None:
-    error = raised(response("", status, TWO_DAYS, Retry_After="3600"))
-    assert error.failure_type == transient
-    assert "Tried once within 0 s. Calltouch asks to wait 3600 s before the next" in str(error)
-    assert ("5 requests a second" in str(error)) == (status == 429)
-    assert action(response("", status, Retry_After="60")) == ResponseAction.RETRY
-
-
-def test_each_try_again_is_told_but_those_after_a_429(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("airbyte"), "propagate", True)
-    with caplog.at_level(logging.WARNING):
-        judge(response("", 503))
-        judge(response("", 429))
-    assert [r.getMessage() for r in caplog.records] == [
-        "Calltouch failed (HTTP 503). Trying again."
-    ]
-
-
-def test_the_cdks_line_about_a_rate_limit_is_dropped() -> None:
-    def is_logged(text: str) -> bool:
-        return RetryLineFilter().filter(logging.makeLogRecord({"msg": text}))
-
-    line = "UserDefinedBackoffException: Rate limit exceeded (HTTP 503). Retrying in 1.5 seconds."
-    assert not is_logged(line)
-    assert is_logged("Calltouch failed (HTTP 503). Trying again.")
-
-
-def test_an_answer_can_be_read_twice_and_in_any_thread() -> None:
-    handler = CalltouchErrorHandler(RateLimiter())
-    found: list[ResponseAction | None] = []
-    answers = [response(PAGE), response()] * 2
-
-    def read() -> None:
-        found.extend(handler.interpret_response(answer).response_action for answer in answers)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    thread.join()
-    assert found == [ResponseAction.SUCCESS, ResponseAction.RETRY] * 2
-
-
-def test_words_are_quoted_without_token_and_numbers() -> None:
-    words = {"message": "Токен a/b+c отозван, +7 000 000-00-01 нет"}
-    error = raised(response(json.dumps(words), 403), secrets=["a/b+c"])
-    assert "«Токен … отозван, … нет»" in str(error)
-    error = raised(response('{"a/b": {"abcdef": 1}}'), secrets=["abcdef"])
-    assert "«{…: {…: int}}»" in str(error)
+    meaning, words = judge(response("", status, TWO_DAYS, Retry_After="3600"))
+    assert meaning == TRANSIENT
+    assert "Tried once within 0 s. Calltouch asks to wait 3600 s before the next" in words
+    assert ("5 requests a second" in words) == (status == 429)
+    assert judge(response("", status, Retry_After="60"))[0] == RETRY
 
 
 def test_waits_grow_from_under_a_second_to_half_a_minute() -> None:
@@ -509,3 +344,41 @@ def test_waits_grow_from_under_a_second_to_half_a_minute() -> None:
 def test_after_a_429_only_the_rate_limiter_waits(headers: dict[str, str]) -> None:
     wait = CalltouchBackoffStrategy().backoff_time(response("", 429, **headers), 9)
     assert 0 < wait < 0.01, "the CDK takes a wait of its own for 0"
+
+
+# What is said.
+
+
+def test_each_try_again_is_told_but_those_after_a_429(logs: pytest.LogCaptureFixture) -> None:
+    judge(response("", 503))
+    judge(response("", 429))
+    assert logs.messages == ["Calltouch failed (HTTP 503). Trying again."]
+
+
+def test_the_cdks_line_about_a_rate_limit_is_dropped() -> None:
+    line = "UserDefinedBackoffException: Rate limit exceeded (HTTP 503). Retrying in 1.5 seconds."
+    lines = [line, "Calltouch failed (HTTP 503). Trying again."]
+    records = [logging.makeLogRecord({"msg": text}) for text in lines]
+    assert [RetryLineFilter().filter(record) for record in records] == [False, True]
+
+
+def test_words_are_quoted_without_token_and_numbers() -> None:
+    words = {"message": "Токен a/b+c отозван, +7 000 000-00-01 нет"}
+    _, said = judge(response(json.dumps(words), 403), secrets=["a/b+c"])
+    assert "«Токен … отозван, … нет»" in said
+    _, said = judge(response('{"a/b": {"abcdef": 1}}'), secrets=["abcdef"])
+    assert "«{…: {…: int}}»" in said
+
+
+def test_an_answer_can_be_read_twice_and_in_any_thread() -> None:
+    handler = CalltouchErrorHandler(RateLimiter())
+    found: list[ResponseAction | None] = []
+    answers = [response(PAGE), response()] * 2
+
+    def read() -> None:
+        found.extend(handler.interpret_response(answer).response_action for answer in answers)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert found == [PASS, RETRY] * 2
