@@ -45,7 +45,7 @@ lint: .venv  ## Lint, type-check, see that the lock is up to date
 	$(BIN)/zizmor --quiet --offline --strict-collection .github
 	$(UV) lock --quiet --check
 
-format: .venv  ## Format, and mend what the linter can
+format: .venv  ## Format, and fix what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -94,7 +94,7 @@ dist: .venv  ## Build wheel and sdist
 	rm -rf dist
 	$(BIN)/pyproject-build --no-isolation
 
-clean:  ## Remove the environments and what tools have left
+clean:  ## Remove the environments and build artifacts
 	rm -rf .uv $(ENVIRONMENTS) build dist sbom.cdx.json *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tmp
 
 $(ENVIRONMENTS): $(UV)

@@ -69,7 +69,7 @@ class ValidationError(ErrorBody):
 
 
 class RefusedRange(ErrorBody):
-    """Violations of the dates in other words than the documented ones: too long, or too old."""
+    """Violations of the dates in undocumented words: the range is too long, or too old."""
 
 
 class NotBegun(ErrorBody):
@@ -77,7 +77,7 @@ class NotBegun(ErrorBody):
 
 
 class ApiError(ErrorBody):
-    """An «apiError» of another code; or its fields on top, where older methods put them."""
+    """An «apiError» with another code, or its fields on top, where older methods put them."""
 
 
 class OtherMessage(ErrorBody):
@@ -85,7 +85,7 @@ class OtherMessage(ErrorBody):
 
 
 class RangeMessage(OtherMessage):
-    """One that speaks of the range asked for."""
+    """An undocumented message about the requested range."""
 
 
 class NotJson(ErrorBody):
@@ -113,9 +113,9 @@ _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     _RANGE: RangeMessage,
     "": OtherMessage,
 }
-"""Words in any case, and what a body means that holds them. The first that are found count."""
+"""Words, in any case, and what a body that holds them means. The first match counts."""
 _WORDS: Final = ("errorCode", "errorMessage", "errorDescription", "message", "error", "detail")
-"""In which fields, at any level, this service and its siblings say what is wrong."""
+"""The fields, at any level, in which this service and its siblings say what is wrong."""
 
 
 def wire_time(wall: datetime) -> str:
@@ -147,13 +147,13 @@ def read_wire_time(text: str, *, month_first: bool = False) -> datetime:
 
 
 def seems_page(body: bytes) -> bool:
-    """Tell without decoding whether a large body is a page: it holds SMS, and its end is there."""
+    """Tell, without decoding it, whether a large body is a page: it holds SMS and has an end."""
     end = body[-9:].rstrip()
     return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and end.endswith(b"}}")
 
 
 def seen_counts(body: bytes) -> tuple[int, int]:
-    """Tell from a page, without decoding it, its `totalCountSms`, 0 if unknown, and its rows."""
+    """Return a page's `totalCountSms`, 0 if unknown, and how many rows it has; do not decode it."""
     found = _TOTAL.search(body[:LARGE]) or _TOTAL.search(body[-LARGE:])
     return int(found[1]) if found else 0, body.count(b'"dateSent"')
 
@@ -162,7 +162,7 @@ def read_page(body: bytes, content_type: str = "") -> Page:
     """Read an answer's body, under whatever HTTP status it came.
 
     Raises:
-        ErrorBody: the one of its kinds that says what the body is instead of a page.
+        ErrorBody: the body is no page; its class says what it is.
     """
     document = _decode(body, content_type)
     match document:
@@ -180,14 +180,14 @@ def _decode(body: bytes, content_type: str) -> Any:
     if not start:
         raise NoData
     with suppress(ValueError):
-        # Before what is declared: text that is valid as UTF-8, its Cyrillic too, is UTF-8.
+        # Before the declared charset: whatever is valid UTF-8, Cyrillic included, is UTF-8.
         return orjson.loads(body)
     # What orjson refuses and the service may send: another charset, unescaped line breaks in
     # strings (as in the documentation's own example), half a surrogate pair.
     declared = _CHARSET.search(content_type)
     for charset in (json.detect_encoding(body), declared[1] if declared else "ascii"):
         with suppress(LookupError, ValueError, RecursionError):
-            # Numbers are orjson's: it has to write them, and refuses one of 5,000 digits.
+            # orjson reads the numbers, since it will write them: it refuses one of 5,000 digits.
             return json.loads(
                 body.decode(charset),
                 strict=False,
@@ -248,7 +248,7 @@ def _wordless(document: Any) -> ErrorBody:
 
 
 def _list(value: Any) -> list[Any] | None:
-    """Return a list, which PHP makes an object keyed by index if it has filtered it; else None."""
+    """Return a list, also one that PHP filtered into an object keyed by index; else None."""
     if isinstance(value, dict) and all(map(_INDEX.fullmatch, value)):
         return list(value.values())
     return value if isinstance(value, list) else None
@@ -260,7 +260,7 @@ def _inside(value: Any, name: str) -> Any:
 
 def _shape(value: Any, depth: int = 3) -> str:
     if isinstance(value, dict) and depth:
-        # A key that is no identifier may be a value in a key's place.
+        # A key that is no identifier may be a value.
         inner = (
             f"{key if _NAME.fullmatch(key) else '…'}: {_shape(item, depth - 1)}"
             for key, item in list(value.items())[:20]

@@ -1,11 +1,11 @@
-"""Are these answers every SMS of a window, and if not, what to ask for? Pure: no HTTP, no threads.
+"""Are answers every SMS of a window, and if not, what to ask for next? Pure: no HTTP, no threads.
 
 An answer is a snapshot; pages are the fast path. Where they leave a doubt, less is asked for,
 until one answer holds it: a range is split by time, a second by phone numbers.
 
 - One answer with as many rows as it reports is complete, in whatever order.
 - Pages are complete when all report the same total, their rows add up to it, and no SMS is on two
-  of them. One that is may be two identical SMS, or one served twice and another not at all. So its
+  of them. That may be two identical SMS, or one served twice and another not at all. So its
   second, or its phone number, is asked for alone: the answer takes the place of the pages' rows
   about it, if it is complete and has as many, and if the window's total is the same afterwards.
 - The answers about a second that none of them holds are united: of identical SMS, as many count as
@@ -115,7 +115,7 @@ def replace(
     answers: Sequence[tuple[Collection[str], Answer]],
     total: int,
 ) -> Complete | Inconsistent:
-    """Let answers about parts of a window take the place of the pages' records of these parts.
+    """Replace what pages hold of some parts of a window by the answers about these parts alone.
 
     `part_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
     `total` is the window's, asked for once more after them.
@@ -132,7 +132,7 @@ def replace(
 
 
 class Union:
-    """What several answers hold together: of identical SMS as many as one of them had."""
+    """What several answers hold together: of identical SMS, as many as any one answer had."""
 
     def __init__(self, pages: Sequence[Answer] = ()) -> None:
         self.total = 0

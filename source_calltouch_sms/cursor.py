@@ -1,7 +1,7 @@
 """The saved state, and what a sync reads because of it. No side effects.
 
-`dateSent` is the cursor. `statusesReadAt`, in UTC, is when the latest sync began that read the last
-days again; it is set when that sync is through.
+`dateSent` is the cursor. `statusesReadAt`, in UTC, is when the latest sync that read the last days
+again began; it is set once that sync is through.
 """
 
 import re
@@ -22,12 +22,12 @@ STATUSES_READ_AT: Final = "statusesReadAt"
 EARLY: Final = timedelta(minutes=5)
 """How much too early a sync may start: schedules are not exact to the second."""
 NEW_SMS_ONLY: Final = timedelta(days=8)
-"""For at most so long syncs read only new SMS: the longest interval, and clocks set back."""
+"""The longest that syncs read new SMS only: the longest interval, and clocks set back."""
 EARLIEST_YEAR: Final = 4
 LATEST_YEAR: Final = 9996
 """Of a saved time: no lookback or zone leads out of the calendar then. Both are leap years."""
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?", re.ASCII)
-"""Beyond it, `fromisoformat` decides; alone it takes more in some versions than in others."""
+"""`fromisoformat` checks the rest; alone it accepts more in some versions than in others."""
 
 
 class Plan(NamedTuple):

@@ -99,7 +99,7 @@ class CalltouchErrorHandler(ErrorHandler):
         )
 
     def explain(self, error: api.ErrorBody, response: requests.Response) -> AirbyteTracedException:
-        """Return the error for a body that turned out to be no page too late to retry."""
+        """Return the error for a body that turned out, too late to retry, to be no page."""
         failure = self._no_page(error, response)
         return failure.error(failure.message())
 

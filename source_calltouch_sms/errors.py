@@ -7,7 +7,7 @@
     └── system_error            the connector's developers can: a bug, or an API that changed
 
     requests.RequestException   a request without an answer: the error handler decides
-    └── AnswerTooLargeError     the answer was given up because of its size
+    └── AnswerTooLargeError     the answer was given up for its size
 
     CancelledError              nobody waits for the request any more; no user ever sees it
 
@@ -46,7 +46,7 @@ class RefusedError(AirbyteTracedException):
 
 
 class AnswerTooLargeError(requests.RequestException):
-    """An answer is larger, decoded, than so many bytes; the rest of it was not read."""
+    """An answer is larger than its argument, a limit in bytes; the rest was not read."""
 
 
 class CancelledError(Exception):

@@ -55,7 +55,7 @@ CERTIFICATE: Final = (
     "certificate."
 )
 PROXY: Final = "Check HTTPS_PROXY and API URL (api_url): both need http:// or https://, and a host."
-TOO_LARGE: Final = "No larger one is read, to spare memory. If it stays so, report it to Calltouch."
+TOO_LARGE: Final = "Larger ones are not read, to save memory. If it lasts, report it to Calltouch."
 
 OK: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
@@ -79,7 +79,7 @@ class Failure(NamedTuple):
     retry_seconds: float = UNLIMITED
     """0: trying again would not help."""
     splits_above: float = UNLIMITED
-    """Of how many seconds a range must be more, so that parts of it may be answered."""
+    """A range of more seconds than this is split, since its parts may be answered."""
     said: str = ""
     """What Calltouch said, a sentence."""
 
@@ -109,7 +109,7 @@ def _wrong_address(reason: str) -> Failure:
 def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits counts
     body: api.ErrorBody, response: requests.Response, redactor: Redactor, *, reaches_today: bool
 ) -> Failure:
-    """Return what an answer means that is no page, from what is most certain to what is least."""
+    """Return what an answer that is no page means; the most certain cases come first."""
     status, url = response.status_code, redactor.clean(response.url)
     said = redactor.quote(str(body))
     is_refusal = status in REFUSALS

@@ -1,6 +1,6 @@
-"""Page requests under way, a thread each, and the answers on their way, within bounds.
+"""Page requests under way, a thread each, and their answers, received within limits.
 
-What is requested, and when, `reader.py` decides.
+What is requested, and when, `prefetcher.py` decides.
 """
 
 import threading
@@ -26,16 +26,16 @@ MAX_ANSWER_BYTES: Final = 200_000_000
 MAX_ERROR_BYTES: Final = 1_000_000
 """Of one answer, decoded: under a status below 400, and of 400 and above."""
 MAX_BYTES: Final = 200_000_000
-"""Of all answers that are held or on their way. The one that is due comes even so."""
+"""Of all answers that are held or on their way. The one that is due is received in any case."""
 CHUNK_BYTES: Final = 65_536
-"""Read at once: compressed, it may become a thousand times as much."""
+"""Read at once: compressed, it may unpack to a thousand times as much."""
 CLOSE_SECONDS: Final = 3
 
 
 class Transport(HTTPAdapter):
-    """Receives answers: none larger or slower than anyone waits for, all together within bounds.
+    """Receives answers: none too large or too slow, and all together within `max_bytes`.
 
-    An http address is one of this machine (`spec.json`), so it is asked without a proxy.
+    An http address is on this machine (`spec.json` sees to it), so no proxy is used for it.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Transport(HTTPAdapter):
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
-        # `iter_content` would wait for so many bytes, however slowly they come.
+        # `iter_content` would wait for a whole chunk, however slowly its bytes come.
         for chunk in iter(partial(response.raw.read1, CHUNK_BYTES, decode_content=True), b""):
             if body.tell() + len(chunk) > limit:
                 raise AnswerTooLargeError(limit, response=response)
@@ -154,8 +154,8 @@ class Fetcher:
     def start(self, request: PageRequest) -> Fetch:
         """Make a request in a thread of its own.
 
-        No executor: it would join its threads when the process ends, so that a server which takes
-        a request and says nothing would hold a Ctrl-C for two minutes.
+        No executor: it would join its threads when the process ends, so a server that takes a
+        request and says nothing would hold up a Ctrl-C for two minutes.
         """
         fetch = Fetch(request)
         name = f"calltouch {request.window} page {request.page}"

@@ -16,11 +16,11 @@ from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
 THROTTLED_SECONDS: Final = 60
-"""For at least so long, as reported to the platform, a 429 holds the sync up."""
+"""The shortest wait because of a 429 that is reported to the platform."""
 
 
 def record_messages(stream: str, records: list[dict[str, Any]]) -> list[AirbyteMessage]:
-    """Make RECORD messages; plain records the CDK would copy and inspect, one by one."""
+    """Make RECORD messages: the CDK would copy and inspect plain records, one by one."""
     now = time.time_ns() // 1_000_000
     return [
         AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(stream, record, now))

@@ -24,7 +24,7 @@ from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.windows import PageRequest, Window, split
 
 WINDOW_PAGES: Final = 10
-"""How many pages a window may have: so much is held, and read again after a failure."""
+"""How many pages a window may have: that much is held, and read again after a failure."""
 WINDOW_BYTES: Final = MAX_BYTES // 2
 """The same in bytes of answers."""
 MAX_TOTAL: Final = 10**9
@@ -63,9 +63,9 @@ class Load(NamedTuple):
     waiting: int
     """Requests that the rate limiter has not let pass yet."""
     in_flight: int
-    """Requests without an answer, those waiting among them."""
+    """Requests without an answer, those waiting included."""
     bytes: int
-    """Of all answers, held or on their way, one more among them."""
+    """Of all answers held or on their way, one more included."""
     rate: float
     """Requests a second."""
     latency: float
@@ -84,7 +84,7 @@ def next_request(
     needed = min(SPARE + math.ceil(load.rate * load.latency), MAX_REQUESTS)
     if load.waiting or load.in_flight >= needed or load.bytes > MAX_BYTES:
         return None
-    # As many again may have come, and wait for one that is late.
+    # As many again may have arrived, and wait behind a late one.
     new = (request for request in islice(wanted, 2 * needed) if request not in requested)
     return next(new, None)
 

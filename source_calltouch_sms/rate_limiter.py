@@ -57,7 +57,7 @@ class Attempt:
     is_due: bool = False
     """Whether the reader waits for it."""
     bytes: int = 0
-    """How much has come of its answer."""
+    """How much of its answer has arrived."""
 
     @property
     def seconds(self) -> float:
@@ -66,7 +66,7 @@ class Attempt:
 
 
 _current: ContextVar[Attempt] = ContextVar("attempt")
-"""Of the thread that makes a request."""
+"""What the current thread makes."""
 
 
 class RateLimiter(APIBudget):

@@ -1,9 +1,9 @@
 """How a sync reads its windows: hold, prove, emit; one after another, oldest first.
 
-Nothing leaves before it is proved. A window's answers are held until `completeness.py` says that
-they are every SMS of it; only then do its records leave. What proves a window is said there.
+Nothing leaves before it is proved. A window's answers are held until they are proved to be every
+SMS of it, as `completeness.py` says; only then do its records leave.
 
-Answers are taken in order; what to request before it is due, `prefetcher.py` decides.
+Answers are taken in order; `prefetcher.py` decides what to request before it is due.
 """
 
 import logging
@@ -35,14 +35,14 @@ from source_calltouch_sms.windows import (
 logger = logging.getLogger("airbyte.calltouch")
 
 MAX_TRIES: Final = 4
-"""How often a window is read again in vain that stays short of what Calltouch reports."""
+"""How often a window that stays short of its total is read again in vain."""
 PAUSE_SECONDS: Final = 2
 """Before it is read again."""
 PASSES: Final = 2
 """After so many over a second's pages, almost all of its phone numbers have been seen."""
 
 BATCH: Final = 500
-"""How many records leave before it looks whether there is something to request."""
+"""How many records leave before the next look at what to request."""
 
 
 class WindowEnd(NamedTuple):
@@ -69,7 +69,7 @@ class Reader:
         self._undated = self._outside = 0
         """How many SMS have no readable date, or one outside of their window."""
         self.incomplete: list[int] = []
-        """Of the windows that stayed incomplete: how many SMS did not come."""
+        """How many SMS did not come, for each window that stayed incomplete."""
         self._answers = Prefetcher(fetcher, parse, rate_limiter, window)
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
@@ -174,14 +174,14 @@ class Reader:
         verdict = yield from self._prove(window, pages)
         if isinstance(verdict, Complete):
             return (yield from self._check_cap(window, verdict))
-        # Pages prove nothing here: from now on, windows are read that one answer holds.
+        # Pages prove nothing here: from now on, a window is what one answer holds.
         self._answers.max_sms = self._answers.page_size
         return Split(split_by_times(window, completeness.times(pages), self._answers.max_sms))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
-        """Take all that is reported, unless that may be where counting stops: full pages.
+        """Check a total of full pages, where the service may have stopped counting.
 
-        Some services count no more SMS than one page holds, or a few; then the halves count more.
+        Some count no further than one page, or a few, holds; then the halves count more.
         """
         total = len(complete.records)
         if total and total % PAGE_SIZE == 0:

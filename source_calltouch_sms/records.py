@@ -43,7 +43,7 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
 
 
 def clock_change(wall: datetime, zone: pendulum.Timezone) -> timedelta:
-    """By how much clocks are set within a day of `wall`: so many hours are repeated or skipped."""
+    """How far clocks are set within a day of `wall`: that much time is repeated or skipped."""
     before, after = (
         day.replace(tzinfo=zone).utcoffset() or timedelta() for day in (wall - _DAY, wall + _DAY)
     )

@@ -1,4 +1,4 @@
-"""Makes the service's words fit to be quoted: no token, no phone number, nothing that hides."""
+"""Cleans the service's words for quoting: no token, no phone number, no control characters."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Final
 
 MASK: Final = "…"
 MIN_NUMBER: Final = 10
-"""How many digits a phone number has at least."""
+"""The fewest digits that a phone number has."""
 MAX_QUOTE: Final = 500
 MAX_WORDS: Final = 20_000
 """Longer texts are cut before they are cleaned, to save time."""

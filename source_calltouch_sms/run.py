@@ -25,7 +25,7 @@ except ImportError:  # Windows
 
 FLUSH_SECONDS: Final = 0.001
 """For how long lines are gathered before they are written. In the CDK's 0.1 s they become
-megabytes, which no processor cache holds: a twentieth of all CPU more."""
+megabytes, which no processor cache holds: that costs a twentieth more CPU."""
 LINE_SECONDS: Final = 3
 """For how long a signal waits for the lines being written, should no one read them."""
 

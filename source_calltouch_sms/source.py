@@ -56,7 +56,7 @@ class SourceCalltouchSms(AbstractSource):
         return _read_file("settings", config_path, SETTINGS_FORM, dict)
 
     def configure(self, config: Mapping[str, Any], temp_dir: str) -> Mapping[str, Any]:
-        """Hand the settings on; the CDK would also write them into its folder, which goes."""
+        """Return the settings; the CDK would also write them into its folder, which is removed."""
         with suppress(OSError):
             Path(temp_dir).rmdir()
         return config

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 SECOND: Final = timedelta(seconds=1)
 PART_SHARE: Final = 0.9
-"""Share of its limit that a part is planned to hold: a request for one of too many is wasted."""
+"""How full a part is planned to be: the first request for one of too many SMS is wasted."""
 MAX_PARTS: Final = 16
 """Of one split; parts of too many SMS are split again. A false total could ask for millions."""
 
