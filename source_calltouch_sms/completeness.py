@@ -111,27 +111,27 @@ def check_pages(pages: list[Answer]) -> Complete | Ambiguous | Inconsistent:
 
 def replace(
     pages: list[Answer],
-    part_of: Callable[[Record], str],
+    group_of: Callable[[Record], str],
     answers: Sequence[tuple[Collection[str], Answer]],
     total: int,
 ) -> Complete | Inconsistent:
-    """Replace what pages hold of some parts of a window by the answers about these parts alone.
+    """Replace what pages hold of some seconds or numbers by the answers about these alone.
 
-    `part_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
+    `group_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
     `total` is the window's, asked for once more after them.
     """
     if total != pages[0].total:
         return Inconsistent()
-    counts = Counter(part_of(record) for page in pages for record in page.records)
-    for parts, answer in answers:
-        if not answer.is_complete or answer.total != sum(counts[part] for part in parts):
+    counts = Counter(group_of(record) for page in pages for record in page.records)
+    for group, answer in answers:
+        if not answer.is_complete or answer.total != sum(counts[each] for each in group):
             return Inconsistent()
-    asked = {part for parts, _ in answers for part in parts}
-    others = [r for page in pages for r in page.records if part_of(r) not in asked]
+    asked = {each for group, _ in answers for each in group}
+    others = [r for page in pages for r in page.records if group_of(r) not in asked]
     return Complete(others + [r for _, answer in answers for r in answer.records])
 
 
-class Union:
+class Gathered:
     """What several answers hold together: of identical SMS, as many as any one answer had."""
 
     def __init__(self, pages: Sequence[Answer] = ()) -> None:

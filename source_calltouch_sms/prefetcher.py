@@ -84,7 +84,7 @@ def next_request(
     needed = min(SPARE + math.ceil(load.rate * load.latency), MAX_REQUESTS)
     if load.waiting or load.in_flight >= needed or load.bytes > MAX_BYTES:
         return None
-    # As many again may have arrived, and wait behind a late one.
+    # Look further ahead: as many again may have arrived, and wait behind a late one.
     new = (request for request in islice(wanted, 2 * needed) if request not in requested)
     return next(new, None)
 
@@ -107,7 +107,7 @@ class Prefetcher:
         """Rows of the largest answer so far."""
         self.is_reported = False
         """Whether a 429 was reported since the last record: the platform ignores another."""
-        self.count = 0
+        self.answers = 0
         """How many answers came, each of which has cost points."""
         self._fetcher = fetcher
         self._parse = parse
@@ -125,14 +125,14 @@ class Prefetcher:
 
     def take_first(self, window: Window, max_pages: int) -> Steps[Answer]:
         """Wait for a window's first page; request more of its pages, if they are known, besides."""
-        self.expect(self.pages_of(window)[:max_pages])
+        self.set_due(self.pages_of(window)[:max_pages])
         first = yield from self.take(PageRequest(window))
         self.note_first_page(window, first.total, len(first.records))
         return first
 
     def take_all(self, requests: list[PageRequest]) -> Steps[list[Answer]]:
         """Ask for several answers at once, and wait for all."""
-        self.expect(requests)
+        self.set_due(requests)
         answers = []
         for request in requests:
             answer = yield from self.take(request)
@@ -165,6 +165,8 @@ class Prefetcher:
 
     def _wait_for(self, request: PageRequest) -> Steps[Fetch]:
         since = time.monotonic()
+        if request not in self._due:
+            self._due = [request, *self._due]
         while True:
             self.request_ahead(request)
             fetch = self._fetches[request]
@@ -181,7 +183,7 @@ class Prefetcher:
                 self.is_reported = True
                 yield Throttled(self._rate_limiter.closed_seconds)
 
-    def expect(self, due: list[PageRequest]) -> None:
+    def set_due(self, due: list[PageRequest]) -> None:
         """Say what is taken next; let go of what nobody will take any more."""
         self._due = due
         wanted, windows = set(due), set(self.windows)
@@ -224,7 +226,7 @@ class Prefetcher:
             if fetch.exception():
                 continue
             fetched = fetch.result()
-            self.count += 1
+            self.answers += 1
             # Up at once and down slowly: answers wait for the slowest one, and for the largest.
             self._latency = max(fetch.seconds, 0.8 * self._latency)
             self._page_bytes = max(len(fetched.response.content), 0.9 * self._page_bytes)
@@ -239,15 +241,15 @@ class Prefetcher:
         if window in self.windows and window.seconds > 1 and max_sms < total <= MAX_TOTAL:
             place = self.windows.index(window)
             self.windows[place : place + 1] = split(window, total, max_sms)
-            self.expect(self._due)
-        else:  # what fits one answer has one page; if that is short, another one tells
+            self.set_due(self._due)
+        else:  # a window of one page: if that comes short, a second one shows whether there is more
             most = MAX_PAGES if total > self.page_size else 2
             self._pages[window] = min(math.ceil(total / max(rows, 1)) or 1, most)
 
     def close(self) -> None:
         """Make no further request."""
         self.windows = []
-        self.expect([])
+        self.set_due([])
         self._fetcher.close(self._arriving)
 
     def max_sms_of(self, rows: int) -> int:

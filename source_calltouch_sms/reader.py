@@ -18,7 +18,7 @@ from airbyte_cdk.sources.streams.http.request_window_split_exception import (
 
 from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
-from source_calltouch_sms.completeness import Answer, Complete, Incomplete, Record, Split, Union
+from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.fetcher import Fetcher
 from source_calltouch_sms.prefetcher import MAX_PAGES, MAX_TOTAL, Prefetcher, Steps, Throttled
@@ -34,13 +34,12 @@ from source_calltouch_sms.windows import (
 
 logger = logging.getLogger("airbyte.calltouch")
 
-MAX_TRIES: Final = 4
-"""How often a window that stays short of its total is read again in vain."""
+MAX_VAIN_READS: Final = 4
+"""How often a window is read again without more SMS before it counts as incomplete."""
 PAUSE_SECONDS: Final = 2
-"""Before it is read again."""
+"""Between two such reads."""
 PASSES: Final = 2
-"""After so many over a second's pages, almost all of its phone numbers have been seen."""
-
+"""After so many passes over a second's pages, almost all of its phone numbers have been seen."""
 BATCH: Final = 500
 """How many records leave before the next look at what to request."""
 
@@ -70,25 +69,25 @@ class Reader:
         """How many SMS have no readable date, or one outside of their window."""
         self.incomplete: list[int] = []
         """How many SMS did not come, for each window that stayed incomplete."""
-        self._answers = Prefetcher(fetcher, parse, rate_limiter, window)
+        self._prefetcher = Prefetcher(fetcher, parse, rate_limiter, window)
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
         """Seconds of the longest window that Calltouch could answer."""
-        self._max_tries = MAX_TRIES
+        self._max_vain_reads = MAX_VAIN_READS
 
     @property
     def windows(self) -> list[Window]:
         """Those still to be read, oldest first."""
-        return self._answers.windows
+        return self._prefetcher.windows
 
     @property
     def answers(self) -> int:
         """How many came, each of which has cost points."""
-        return self._answers.count
+        return self._prefetcher.answers
 
     def close(self) -> None:
         """Make no further request; warn of what was odd."""
-        self._answers.close()
+        self._prefetcher.close()
         if self._undated:
             logger.warning(f"{self._undated} SMS have an unreadable dateSent; set to null.")
         if self._outside:
@@ -109,21 +108,21 @@ class Reader:
             AirbyteTracedException: a request failed for good, or the window stays incomplete.
         """
         while True:
-            window = self._answers.windows.pop(0)
+            window = self._prefetcher.windows.pop(0)
             outcome = yield from self._collect(window)
             if not isinstance(outcome, Split):
                 break
-            self._answers.windows[:0] = outcome.parts
+            self._prefetcher.windows[:0] = outcome.parts
         if isinstance(outcome, Incomplete):
             self._report_incomplete(window, outcome)
-        self._answers.expect([])
+        self._prefetcher.set_due([])
         latest, before = "", self.sms
         while batch := outcome.records[:BATCH]:
             del outcome.records[:BATCH]
             latest = max(latest, self._count(window, batch))
             yield batch
-            self._answers.is_reported = False
-            self._answers.request_ahead()
+            self._prefetcher.is_reported = False
+            self._prefetcher.request_ahead()
         self.read += 1
         logger.info(f"{window}: {self.sms - before} SMS emitted")
         yield WindowEnd(window, latest)
@@ -139,64 +138,70 @@ class Reader:
         return max(sent, default="")
 
     def _collect(self, window: Window) -> Steps[Complete | Split | Incomplete]:
-        """Hold a window's answers until they prove something, or until tries bring no more SMS."""
-        union, most, tries = Union(), -1, 0
+        """Hold a window's answers until they prove something, or reading again brings no more."""
+        gathered, vain_reads = Gathered(), 0
+        best: Incomplete | None = None
         while True:
             try:
                 if window.seconds > 1:
                     outcome = yield from self._read_range(window)
                 else:
-                    outcome = yield from self._read_second(window, union)
+                    outcome = yield from self._read_second(window, gathered)
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
             if not isinstance(outcome, Incomplete):
                 return outcome
-            if len(outcome.records) <= most:
-                tries += 1
-                if tries == self._max_tries:
-                    return outcome
-                if not self.incomplete:  # else such windows are the service's way: no wait helps
-                    time.sleep(PAUSE_SECONDS)
-            most = max(most, len(outcome.records))
+            if not best or len(outcome.records) > len(best.records):
+                best = outcome
+                continue
+            vain_reads += 1
+            if vain_reads == self._max_vain_reads:
+                return best
+            if not self.incomplete:  # else such windows are the service's way: no wait helps
+                time.sleep(PAUSE_SECONDS)
 
     def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
         """Read a window that can be split by time."""
-        first = yield from self._answers.take_first(window, MAX_PAGES)
+        first = yield from self._prefetcher.take_first(window, MAX_PAGES)
         self._longest_answered = max(self._longest_answered, window.seconds)
         if first.is_complete:
             return (yield from self._check_cap(window, Complete(first.records)))
-        max_sms = self._answers.max_sms_of(len(first.records))
+        max_sms = self._prefetcher.max_sms_of(len(first.records))
         if max_sms < first.total <= MAX_TOTAL:
             return Split(split(window, first.total, max_sms))
         pages = yield from self._take_pages(window, first, MAX_PAGES)
+        # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
-            return Incomplete(first.total, Union(pages).all())
+            return Incomplete(first.total, Gathered(pages).all())
         verdict = yield from self._prove(window, pages)
         if isinstance(verdict, Complete):
             return (yield from self._check_cap(window, verdict))
         # Pages prove nothing here: from now on, a window is what one answer holds.
-        self._answers.max_sms = self._answers.page_size
-        return Split(split_by_times(window, completeness.times(pages), self._answers.max_sms))
+        self._prefetcher.max_sms = self._prefetcher.page_size
+        return Split(split_by_times(window, completeness.times(pages), self._prefetcher.max_sms))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
         """Check a total of full pages, where the service may have stopped counting.
 
-        Some count no further than one page, or a few, holds; then the halves count more.
+        Some count no further than one page, or a few, holds; then parts of the window count more.
         """
         total = len(complete.records)
-        if total and total % PAGE_SIZE == 0:
-            halves = yield from self._answers.take_all([PageRequest(h) for h in window.halves()])
-            if sum(half.total for half in halves) != total:
-                return Split(window.halves())
-        return complete
+        if not total or total % PAGE_SIZE:
+            return complete
+        times = completeness.times([Answer(total, complete.records)])
+        parts = split_by_times(window, times, total // 2)
+        answers = yield from self._prefetcher.take_all([PageRequest(part) for part in parts])
+        totals = [answer.total for answer in answers]
+        # A part that counts as many as the whole may have stopped there, too.
+        return complete if sum(totals) == total > max(totals) else Split(parts)
 
     def _take_pages(self, window: Window, first: Answer, max_pages: int) -> Steps[list[Answer]]:
         """Take a window's further pages, as long as they agree and bring something new."""
         pages, keys = [first], {record["smsKey"] for record in first.records}
-        requests = self._answers.pages_of(window)[1:max_pages]
-        self._answers.expect(requests)
+        requests = self._prefetcher.pages_of(window)[1:max_pages]
+        self._prefetcher.set_due(requests)
         for request in requests:
-            page = yield from self._answers.take(request)
+            page = yield from self._prefetcher.take(request)
             if not page.records:
                 break
             pages.append(page)
@@ -209,57 +214,59 @@ class Reader:
     def _prove(
         self, window: Window, pages: list[Answer]
     ) -> Steps[Complete | completeness.Inconsistent]:
-        """Say whether pages are all of a window; ask for ambiguous parts of it alone."""
+        """Say whether pages are every SMS of a window; ask for what is ambiguous alone."""
         verdict = completeness.check_pages(pages)
         if not isinstance(verdict, completeness.Ambiguous):
             return verdict
         seconds, numbers = verdict
-        # Identical SMS are few in a second; a second in another order at every request has many.
+        # Identical SMS are few in a second, so that one request for their numbers is enough. Of one
+        # in another order at every request, many SMS are on two pages, and others on none.
         if window.seconds > 1 and len(seconds) < min(len(pages), len(numbers) / 2):
-            part_of, asked = completeness.second_of, [[time] for time in seconds]
+            group_of, asked = completeness.second_of, [[time] for time in seconds]
             requests = [PageRequest(second(time)) for time in seconds]
         else:
-            part_of, asked = completeness.phone_number_of, [list(numbers)]
+            group_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]
-        answers = yield from self._answers.take_all(requests)
-        last = yield from self._answers.take(PageRequest(window, len(pages)))
-        parts = list(zip(asked, answers, strict=True))
-        return completeness.replace(pages, part_of, parts, last.total)
+        answers = yield from self._prefetcher.take_all(requests)
+        last = yield from self._prefetcher.take(PageRequest(window, len(pages)))
+        groups = list(zip(asked, answers, strict=True))
+        return completeness.replace(pages, group_of, groups, last.total)
 
-    def _read_second(self, window: Window, union: Union) -> Steps[Complete | Incomplete]:
+    def _read_second(self, window: Window, gathered: Gathered) -> Steps[Complete | Incomplete]:
         """Read a second, which cannot be split by time, once more.
 
         What its pages hold is united, pass after pass, until it is as many as Calltouch reports.
         Besides, what was sent to each phone number is asked for.
         """
-        max_pages = 2 * union.pages + 1 if union.pages else MAX_PAGES  # the total may be false
-        first = yield from self._answers.take_first(window, max_pages)
+        # A false total must not ask for a thousand pages again and again.
+        max_pages = 2 * gathered.pages + 1 if gathered.pages else MAX_PAGES
+        first = yield from self._prefetcher.take_first(window, max_pages)
         if first.is_complete:
             return Complete(first.records)
-        if union.is_complete and union.total == first.total:
-            return Complete(union.all())
+        if gathered.is_complete and gathered.total == first.total:  # the last phone numbers did it
+            return Complete(gathered.all())
         pages = yield from self._take_pages(window, first, max_pages)
-        if not union.passes:
+        if not gathered.passes:
             verdict = yield from self._prove(window, pages)
             if isinstance(verdict, Complete):
                 return verdict
-        has_new = union.add(pages)
-        if union.is_complete:
-            return Complete(union.all())
-        if not has_new or union.passes == PASSES:
-            yield from self._ask_phone_numbers(window, union)
-        return Incomplete(union.total, union.all())
+        has_new = gathered.add(pages)
+        if gathered.is_complete:
+            return Complete(gathered.all())
+        if not has_new or gathered.passes == PASSES:
+            yield from self._ask_phone_numbers(window, gathered)
+        return Incomplete(gathered.total, gathered.all())
 
-    def _ask_phone_numbers(self, window: Window, union: Union) -> Steps[None]:
+    def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> Steps[None]:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
-        page_size = self._answers.page_size
-        groups = union.phone_numbers(int(PART_SHARE * page_size))
+        page_size = self._prefetcher.page_size
+        groups = gathered.phone_numbers(int(PART_SHARE * page_size))
         while groups:
             numbers = groups.pop()
-            answer = yield from self._answers.take(PageRequest(window, 1, numbers))
+            answer = yield from self._prefetcher.take(PageRequest(window, 1, numbers))
             if answer.is_complete:
-                union.add_records(answer.records)
-            elif len(answer.records) == page_size and len(numbers) > 1:
+                gathered.add_records(answer.records)
+            elif len(answer.records) >= page_size and len(numbers) > 1:
                 half = len(numbers) // 2
                 groups += [numbers[:half], numbers[half:]]
 
@@ -282,4 +289,4 @@ class Reader:
                 "incomplete data (require_complete_windows)."
             )
         self.incomplete.append(outcome.total - came)
-        self._max_tries = 1
+        self._max_vain_reads = 1

@@ -193,11 +193,11 @@ class SmsMessages(HttpStream):
             return
         sync = self._begin(plan)
         try:
-            is_read = True
-            while sync.reader.windows and is_read:
+            advanced = True
+            while sync.reader.windows and advanced:
                 before = sync.reader.read
                 yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
-                is_read = sync.reader.read > before
+                advanced = sync.reader.read > before
         finally:
             self._end()
 

@@ -15,8 +15,8 @@ from source_calltouch_sms.completeness import (
     Ambiguous,
     Answer,
     Complete,
+    Gathered,
     Inconsistent,
-    Union,
     check_pages,
     fits,
     phone_number_of,
@@ -228,37 +228,37 @@ def test_an_answer_about_a_part_proves_nothing_if_a_number_differs(
 def test_a_union_never_holds_what_the_account_does_not(
     rows: list[Row], size: int, chance: random.Random, passes: int
 ) -> None:
-    service, union = Service(rows, "none", size, chance), Union()
+    service, gathered = Service(rows, "none", size, chance), Gathered()
     for _ in range(passes):
-        before = len(union.all())
-        has_new = union.add(paged(service, -1, ([], 0)))
-        assert has_new == (len(union.all()) > before)
-        assert identities(union.all()) <= identities(rows)
-        if union.is_complete:
-            assert identities(union.all()) == identities(rows)
-    union.add_records(records(rows))
-    assert union.is_complete
-    assert identities(union.all()) == identities(rows)
-    groups = union.phone_numbers(size)
+        before = len(gathered.all())
+        has_new = gathered.add(paged(service, -1, ([], 0)))
+        assert has_new == (len(gathered.all()) > before)
+        assert identities(gathered.all()) <= identities(rows)
+        if gathered.is_complete:
+            assert identities(gathered.all()) == identities(rows)
+    gathered.add_records(records(rows))
+    assert gathered.is_complete
+    assert identities(gathered.all()) == identities(rows)
+    groups = gathered.phone_numbers(size)
     assert sorted(n for group in groups for n in group) == sorted({r["phoneNumber"] for r in rows})
     counts = Counter(r["phoneNumber"] for r in rows)
     assert all(len(g) == 1 or sum(counts[n] for n in g) <= size for g in groups)
 
 
 def test_a_union_begins_anew_where_another_total_is_reported() -> None:
-    union = Union()
-    assert union.add(pages_of("ab bc", 4))
-    assert union.add(pages_of("ad", 3)), "all of it is new"
-    assert union.total == 3
-    assert sorted(record["smsMessage"] for record in union.all()) == ["a", "d"]
-    assert not union.add(pages_of("da", 3))
-    union.add(pages_of("b", 3))
-    assert union.is_complete
+    gathered = Gathered()
+    assert gathered.add(pages_of("ab bc", 4))
+    assert gathered.add(pages_of("ad", 3)), "all of it is new"
+    assert gathered.total == 3
+    assert sorted(record["smsMessage"] for record in gathered.all()) == ["a", "d"]
+    assert not gathered.add(pages_of("da", 3))
+    gathered.add(pages_of("b", 3))
+    assert gathered.is_complete
 
 
 def test_sms_without_a_readable_time_or_number_are_not_counted_by_it() -> None:
     odd = [{**sms("a"), "dateSent": "вчера"}, {**sms("b"), "phoneNumber": None}]
     assert times([answer([*odd, sms("c")])]) == {"2024-04-01T00:00:00": 2}
-    union = Union()
-    union.add_records(records([*odd, sms("c")]))
-    assert union.phone_numbers(9) == [("70000000001",)]
+    gathered = Gathered()
+    gathered.add_records(records([*odd, sms("c")]))
+    assert gathered.phone_numbers(9) == [("70000000001",)]
