@@ -89,7 +89,7 @@ class CalltouchErrorHandler(ErrorHandler):
         elif is_over:
             times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"
             tried = f" Tried {times} within {attempt.seconds:.0f} s."
-            asked = f" Calltouch asks to wait {wait:.0f} s before the next API request."
+            asked = f" Calltouch says to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
             raise failure.error(failure.message(more))
         elif not _is_throttled(answer):  # the rate limiter tells of those

@@ -38,10 +38,10 @@ CLOCKS: Final = (
     "day that has not begun in Calltouch."
 )
 LONG_PAST: Final = (
-    "Calltouch refuses days so long past, even one at a time: set Start date (start_date) to a "
+    "Calltouch refuses days this long ago, even one at a time: set Start date (start_date) to a "
     "later day."
 )
-FIELDS: Final = "Check the settings; phoneNumbers are those of Phone numbers (phone_numbers)."
+FIELDS: Final = "Check the settings: phoneNumbers come from Phone numbers (phone_numbers)."
 ADDRESSES: Final = (
     "Calltouch's documentation gives two addresses for this method, "
     f"{api.URL} and {api.URL_UNDER_ACCESS}: set API URL (api_url) to the one that works."
@@ -55,7 +55,7 @@ CERTIFICATE: Final = (
     "certificate."
 )
 PROXY: Final = "Check HTTPS_PROXY and API URL (api_url): both need http:// or https://, and a host."
-TOO_LARGE: Final = "Larger ones are not read, to save memory. If it lasts, report it to Calltouch."
+TOO_LARGE: Final = "Larger ones are not read, to save memory. If it persists, tell Calltouch."
 
 OK: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
@@ -145,9 +145,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
                 "followed, to protect the token"
             )
         case api.NotJson() | api.NoData() if status in NO_METHOD:
-            failure = _wrong_address(f"There is no method at {url} (HTTP {status})")
+            failure = _wrong_address(f"There is no API method at {url} (HTTP {status})")
         case api.Html() if status in OK:
-            failure = _wrong_address(f"A web page is at {url} (HTTP {status}), not the method")
+            failure = _wrong_address(f"There is a web page at {url} (HTTP {status}), not the API")
 
         # All else, by its status.
         case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN:
@@ -186,7 +186,7 @@ def of_exception(  # noqa: C901 - a table, too
         case errors.AnswerTooLargeError(response=requests.Response(status_code=401)):
             failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case errors.AnswerTooLargeError(args=[limit]):
-            failure = _failed(f"The answer of {host} is larger than {limit / 10**6:.0f} MB")
+            failure = _failed(f"The answer from {host} is larger than {limit / 10**6:.0f} MB")
             if error.response is None or error.response.ok:
                 failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_above=1)
         case _ if "ReadTimeout" in repr(error):
@@ -196,7 +196,7 @@ def of_exception(  # noqa: C901 - a table, too
         case exceptions.ConnectTimeout():
             failure = Failure(f"{host} does not accept a connection")
         case exceptions.ChunkedEncodingError() | exceptions.ContentDecodingError() | ValueError():
-            failure = Failure(f"The answer of {host} was cut off on its way, or is not HTTP")
+            failure = Failure(f"The answer from {host} was cut off on its way, or is not HTTP")
         case _ if "NameResolutionError" in repr(error):
             failure = Failure(f"There is no host named {host}, or no name server can be reached")
         case _:

@@ -106,7 +106,7 @@ class RateLimiter(APIBudget):
         """Wait until the request may be made.
 
         Raises:
-            AirbyteTracedException: Calltouch asks to wait for longer than a request is retried.
+            AirbyteTracedException: Calltouch says to wait for longer than a request is retried.
             CancelledError: the request is no longer wanted.
         """
         attempt = self.attempt()
@@ -128,7 +128,7 @@ class RateLimiter(APIBudget):
             seconds = self.closed_seconds
             if seconds > RETRY_SECONDS:
                 raise transient_error(
-                    f"Calltouch asks to wait {seconds:.0f} s before the next API request. "
+                    f"Calltouch says to wait {seconds:.0f} s before the next API request. "
                     f"{THROTTLED if self.is_throttled else LATER}"
                 )
             is_next = attempt.since == min(self._waiting)

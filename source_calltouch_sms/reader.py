@@ -98,7 +98,7 @@ class Reader:
         if self.incomplete:
             logger.warning(
                 f"{len(self.incomplete)} windows stayed incomplete: {sum(self.incomplete)} SMS "
-                "that Calltouch reported were not returned. Continued, as set."
+                "that Calltouch reported were not returned. The sync continued, as set."
             )
 
     def read_next_window(self) -> Iterator[list[Record] | Throttled | WindowEnd]:

@@ -130,14 +130,14 @@ LARGE = AnswerTooLargeError(200 * 10**6)
         (got('{"data": {"message": "Лимит"}}'), RETRY, "sent a message instead of SMS"),
         (got(PAGE[:30]), RETRY, "(HTTP 200) is not JSON or is cut off"),
         (got("{}"), RETRY, "(HTTP 200) holds no data"),
-        (got(HTML), RETRY, f"A web page is at {api.URL} (HTTP 200), not the method"),
+        (got(HTML), RETRY, f"There is a web page at {api.URL} (HTTP 200), not the API"),
         (got("", 302), RETRY, "redirects (HTTP 302) to another address; not followed"),
         (
             got("", 301, Location="https://elsewhere.example/x?to=70000000001"),
             RETRY,
             "address: «https://elsewhere.example/x?to=…»; not followed",
         ),
-        *((got(HTML, s), RETRY, f"There is no method at {api.URL}") for s in (404, 405, 410)),
+        *((got(HTML, s), RETRY, f"There is no API method at {api.URL}") for s in (404, 405, 410)),
         *((got(api_error(7), s), RETRY, "failed (HTTP") for s in (200, 408, 500)),
         # What does not pass.
         *((got(TOKEN_WRONG, s), CONFIG, "(access_token)") for s in (200, 401, 403, 500)),
@@ -215,7 +215,7 @@ def test_a_refused_field_can_be_told_from_other_refusals(field: str) -> None:
 def test_a_day_long_past_that_is_refused_is_a_matter_of_the_start_date(asked: Any) -> None:
     meaning, words = judge(response(violation("dateFrom", TOO_LONG), 422, asked))
     assert meaning == CONFIG
-    assert words.startswith("Calltouch refused the dates requested. Calltouch refuses days so long")
+    assert words.startswith("Calltouch refused the dates requested. Calltouch refuses days this long")
     assert words.endswith(f" Calltouch's answer: «dateFrom: {TOO_LONG}».")
     assert "(start_date)" in words
 
@@ -327,7 +327,7 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
 def test_a_wait_beyond_the_timeout_is_not_begun_but_told(status: int) -> None:
     meaning, words = judge(response("", status, TWO_DAYS, Retry_After="3600"))
     assert meaning == TRANSIENT
-    assert "Tried once within 0 s. Calltouch asks to wait 3600 s before the next" in words
+    assert "Tried once within 0 s. Calltouch says to wait 3600 s before the next" in words
     assert ("5 requests a second" in words) == (status == 429)
     assert judge(response("", status, Retry_After="60"))[0] == RETRY
 
