@@ -215,7 +215,7 @@ def test_a_refused_field_can_be_told_from_other_refusals(field: str) -> None:
 def test_a_day_long_past_that_is_refused_is_a_matter_of_the_start_date(asked: Any) -> None:
     meaning, words = judge(response(violation("dateFrom", TOO_LONG), 422, asked))
     assert meaning == CONFIG
-    assert words.startswith("Calltouch refused the dates requested. Calltouch refuses days this long")
+    assert words.startswith("Calltouch refused the dates requested. Calltouch refuses days this")
     assert words.endswith(f" Calltouch's answer: «dateFrom: {TOO_LONG}».")
     assert "(start_date)" in words
 
