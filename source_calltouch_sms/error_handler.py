@@ -92,7 +92,7 @@ class CalltouchErrorHandler(ErrorHandler):
             asked = f" Calltouch says to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
             raise failure.error(failure.message(more))
-        elif not _is_throttled(answer):  # the rate limiter tells of those
+        elif not _is_throttled(answer):  # the rate limiter reports those
             logger.warning("%s. Trying again.%s", failure.reason, failure.said)
         return ErrorResolution(
             action, FailureType.transient_error, f"{failure.reason}{failure.said}"
