@@ -137,22 +137,18 @@ def test_no_refusal_shows_what_was_put_into_a_wrong_place(name: str, value: str)
         assert not re.search("555|sesame", refusal(**{name: wrong}))
 
 
-@pytest.mark.parametrize(
-    "number",
-    ["89209383654", "+7 920 938 35 21", "(936) 969-65-21", "«8\u00a0920\u00a0938‑35‑21»"],
-)
-def test_numbers_are_taken_in_any_mask(number: str) -> None:
-    assert Config.parse(settings(phone_numbers=[number]), NOW).phone_numbers == (number,)
+def test_numbers_are_taken_in_any_mask() -> None:
+    numbers = ["89209383654", "+7 920 938 35 21", "(936) 969-65-21", "«8\u00a0920\u00a0938‑35‑21»"]
+    assert Config.parse(settings(phone_numbers=numbers), NOW).phone_numbers == tuple(numbers)
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        api.URL_UNDER_ACCESS,
+        *(api.URL_UNDER_ACCESS, "https://xn--h1aigbl6c.example/x"),
+        *("https://host_with_underscores:8443/x?site=1", "https://proxy.example:65535/calltouch"),
         *("http://localhost:8077/x", "http://127.0.0.1:8077/x", "http://[::1]:8077/x"),
         *("http://127.10.0.3/x", "http://127.255.99.249:8077/x"),
-        *("https://xn--h1aigbl6c.example/x", "https://proxy.example:65535/calltouch"),
-        "https://host_with_underscores:8443/x?site=1",
     ],
 )
 def test_an_address_is_https_or_this_machine(url: str) -> None:
@@ -181,18 +177,17 @@ def test_patterns_are_safe_in_each_language_that_reads_them(name: str) -> None:
     assert not re.search(r"\\[dDwW]", pattern)
 
 
-def test_the_form_tells_the_methods_own_limits() -> None:
+def test_the_form_tells_limits_cost_and_what_is_left_out() -> None:
     assert PROPERTIES["phone_numbers"]["maxItems"] == api.MAX_NUMBERS
-    assert f"up to {api.MAX_NUMBERS:,};" in PROPERTIES["phone_numbers"]["description"]
-    cost = f"{api.POINTS_PER_CALL} API points («баллы API») per {api.PAGE_SIZE:,} SMS"
-    assert cost in PROPERTIES["start_date"]["description"]
-
-
-def test_what_a_lookback_of_0_leaves_out_is_told_where_it_is_set() -> None:
     late = "SMS that Calltouch registers late"
-    days, hours = (PROPERTIES[f"lookback_{n}"] for n in ("window_days", "interval_hours"))
-    assert f"0: statuses are never updated, and {late}" in days["description"]
-    assert late in hours["description"]
+    told = {
+        "phone_numbers": f"up to {api.MAX_NUMBERS:,};",
+        "start_date": f"{api.POINTS_PER_CALL} API points («баллы API») per {api.PAGE_SIZE:,} SMS",
+        "lookback_window_days": f"0: statuses are never updated, and {late}",
+        "lookback_interval_hours": late,
+    }
+    for name, words in told.items():
+        assert words in PROPERTIES[name]["description"]
 
 
 def test_every_setting_explains_itself_in_the_form() -> None:

@@ -101,13 +101,10 @@ def refusal(names: Iterable[str] = ("sms_messages",), **changes: Any) -> str:
     return str(raised.value)
 
 
-def test_a_read_with_wrong_settings_names_the_setting() -> None:
-    assert "API URL (api_url)" in refusal(api_url="https://a..b")
-
-
 @pytest.mark.parametrize("names", [["sms_messages", "calls"], ["calls"], ["sms_messages"] * 2])
-def test_a_catalog_names_the_one_stream_once(names: list[str]) -> None:
+def test_a_read_names_what_is_wrong_in_its_catalog_and_settings(names: list[str]) -> None:
     assert f"names the streams {names}; there is only ['sms_messages']" in refusal(names)
+    assert "API URL (api_url)" in refusal(api_url="https://a..b")
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
@@ -117,6 +114,16 @@ def test_a_variable_that_names_no_file_of_certificates_is_named(
     monkeypatch.setenv(variable, "/absent.pem")
     for message in (check()[1], refusal()):
         assert f"variable {variable} names no file: '/absent.pem'" in message
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
+    mask, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
+    try:
+        run()
+    finally:  # later tests and their processes would end by no signal, or without a word
+        signal.signal(signal.SIGINT, interrupt)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Failing(Stream):
@@ -186,27 +193,6 @@ def test_a_failed_read_ends_by_its_cause_told_once(
     assert trace.error.stream_descriptor == StreamDescriptor("sms_messages")
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["source-calltouch-sms", *arguments])
-    mask, interrupt = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGINT)
-    try:
-        run()
-    finally:  # later tests and their processes would end by no signal, or without a word
-        signal.signal(signal.SIGINT, interrupt)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def test_a_wrong_setting_fails_the_command_without_showing_what_is_private(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_bytes(orjson.dumps(settings(phone_numbers=["5550001"])))
-    command(monkeypatch, "check", "--config", str(path))
-    out = capsys.readouterr().out
-    assert '"FAILED","message":"The setting Phone numbers (phone_numbers): entry 1 does not' in out
-    assert "5550001" not in out
-
-
 # Files.
 
 READERS: dict[str, tuple[Callable[[str], object], str]] = {
@@ -215,6 +201,15 @@ READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "state": (SourceCalltouchSms.read_state, STATE_FORM),
 }
 STATE: dict[str, Any] = orjson.loads(STATE_FORM)[0]
+
+
+def fault(kind: str, path: Path) -> str:
+    """Return what is said of a file that cannot be read."""
+    with pytest.raises(AirbyteTracedException) as raised:
+        READERS[kind][0](str(path))
+    assert raised.value.failure_type == FailureType.config_error
+    assert f"The {kind} file '{path}'" in str(raised.value)
+    return str(raised.value)
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -265,17 +260,9 @@ def test_a_file_in_another_form_is_named_and_the_form_is_shown(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(written)
-    read, form = READERS[kind]
-    with pytest.raises(AirbyteTracedException) as raised:
-        read(str(path))
-    assert raised.value.failure_type == FailureType.config_error
-    assert f"The {kind} file '{path}'" in str(raised.value)
-    assert str(raised.value).endswith(form)
+    assert fault(kind, path).endswith(READERS[kind][1])
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_a_file_that_is_not_there_is_named(kind: str) -> None:
-    with pytest.raises(AirbyteTracedException) as raised:
-        READERS[kind][0]("/absent.json")
-    assert raised.value.failure_type == FailureType.config_error
-    assert f"The {kind} file '/absent.json' cannot be read: No such file" in str(raised.value)
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, kind: str) -> None:
+    assert "cannot be read: No such file" in fault(kind, tmp_path / "absent")
