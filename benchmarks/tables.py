@@ -180,11 +180,13 @@ def points(size: float) -> list[Row]:
                 stats = timed(sandbox, state=states, lookback_interval_hours=hours)[2]
                 return int(stats["points"])
 
+            day = timedelta(1)
+            update = cost(24, timedelta(hours=1), day)  # which reads four days
             for schedule, syncs in (("daily", 1), ("hourly", 24), ("every 15 minutes", 96)):
-                last, day = timedelta(1) / syncs, timedelta(1)
+                last = day / syncs
                 cells[f"{schedule}, 0"] = syncs * cost(0, last, last)
-                # A day after the last update, four days are read.
-                cells[f"{schedule}, 24"] = cost(24, last, day) + (syncs - 1) * cost(24, last, last)
+                new_only = cost(24, last, last) if syncs > 1 else 0
+                cells[f"{schedule}, 24"] = update + (syncs - 1) * new_only
         return cells
 
     with ThreadPoolExecutor(2) as pool:
