@@ -169,7 +169,7 @@ def points(size: float) -> list[Row]:
 
     def row(sms_a_day: int) -> Row:
         cells: Row = {"SMS a day": sms_a_day}
-        with account(sms_a_day * size * 6, 0, "--days 6") as sandbox:
+        with account(sms_a_day * size * 6, 0, "--days 6 --order ascending") as sandbox:
 
             def cost(hours: int, last: timedelta, last_update: timedelta) -> int:
                 now = datetime.now(ZoneInfo(sandbox.timezone)).replace(microsecond=0)
