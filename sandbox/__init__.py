@@ -20,7 +20,7 @@ numbers below count them:
 ``POST /_sandbox/faults`` ``[{"kind": "503", "at": 1}, ...]``
     Replace the plan of faults; ``[]`` ends them. See ``faults.py`` for the kinds.
 ``GET /_sandbox/sms``
-    Every SMS as it is now, by time, as JSON lines: what a synced table must equal.
+    Every SMS as it is now, by time: what a synced table must equal.
 ``POST /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., ...}, ...]``
     Add rows, however late or odd. They are served exactly as given, and their status stays. A row
     whose ``dateSent`` is not a date is found where the made SMS end, some two minutes before the

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox.app import PATHS, SITE_ID, TOKEN, Calltouch
-from sandbox.options import read_arguments
+from sandbox.options import read_options
 
 
 class Protocol(H11Protocol):
@@ -33,20 +33,20 @@ def main() -> None:
     # uvicorn raises the signal again after it has shut down, but being stopped is no failure.
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, lambda *_: sys.exit(0))
-    making, options, arguments = read_arguments(sys.argv[1:])
+    options = read_options(sys.argv[1:])
     try:
-        listening = socket.create_server((arguments.host, arguments.port))
+        listening = socket.create_server(("127.0.0.1", options.port))
     except OSError as error:
-        sys.exit(f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}")
-    calltouch = Calltouch(making, options, arguments.faults)
+        sys.exit(f"cannot listen on port {options.port}: {error.strerror}")
+    calltouch = Calltouch(options)
     account = calltouch.account
-    root = f"http://{arguments.host}:{listening.getsockname()[1]}"
     print("A Calltouch sandbox is listening. Press Ctrl+C to end it.")
-    print(f"URL:     {root}{PATHS[options.url][0]}")
-    print(f"Token:   {TOKEN}")
-    print(f"Site id: {SITE_ID}")
-    print(f"Zone:    {making.zone}")
-    print(f"SMS:     {len(account.everything())}, the first of {account.first_day}", flush=True)
+    print(f"URL: http://127.0.0.1:{listening.getsockname()[1]}{PATHS[options.url][0]}")
+    print(f"Token: {TOKEN}")
+    print(f"Site ID: {SITE_ID}")
+    print(f"Zone: {options.zone}")
+    print(f"SMS: {len(account.everything())}")
+    print(f"Since: {account.start:%Y-%m-%d}", flush=True)
     config = uvicorn.Config(
         calltouch.app(),
         http=Protocol,

@@ -1,249 +1,165 @@
-"""The account: made-up SMS in a table in memory, and how they are found, ordered and written."""
+"""The account: made-up SMS by time, and how they are found, ordered and shown."""
 
-import json
+import argparse
 import random
-import sqlite3
+import re
 import time
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 
-from sandbox.options import Making
-from sandbox.shapes import Sent, sent
-from sandbox.texts import PASSED_ON, QUEUED, TEMPLATES, UNANSWERED, long_templates
-from sandbox.times import DAY, DAY_FIRST, last_digits, wall_seconds, wall_text
-from sandbox.wire import Wire
-
-QUARTER = 900  # seconds; zones change their offset only between two
-SLOWEST = 3 * DAY  # no status settles later than this after the SMS was sent
-BLOCK = 4096  # SMS that the mixed order shuffles as one
-IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
-FIELDS = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
-
-# No area or operator code of the +7 zone begins with 0: the digit is reserved for the trunk prefix.
-# So +7 000 xxx-xx-xx looks like a phone number and can be nobody's.
-NUMBERS = 10_000_000
-_SPREAD = 7_368_787  # client k has the number k * SPREAD
-
-# Where an SMS's values are put into its JSON: letters that no text holds.
-NUMBER, DATE, STATUS, DETAIL, DIGITS = MARKS = "\ue000\ue001\ue002\ue003\ue004"
-
-_TABLES = """
-CREATE TABLE bodies (id INTEGER PRIMARY KEY, wire TEXT, truth TEXT);
-CREATE TABLE statuses (id INTEGER PRIMARY KEY, wire TEXT, wire_detail TEXT, truth TEXT,
-    truth_detail TEXT);
-CREATE TABLE sms (id INTEGER PRIMARY KEY, wall INTEGER, instant INTEGER, place INTEGER, number TEXT,
-    body INTEGER, digits INTEGER, final INTEGER, settles INTEGER);
-"""
-_INSERT = "INSERT INTO sms VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ORDERS = {"mixed": "place", "descending": "wall DESC, id DESC"}
-_FIND = """
-SELECT id FROM sms WHERE wall BETWEEN :since AND :until
-    AND (:numbers IS NULL OR number IN (SELECT value FROM json_each(:numbers))) ORDER BY """
-_OFFSET = """printf('%s%02d:%02d', iif(wall < instant, '-', '+'), abs(wall - instant) / 3600,
-    abs(wall - instant) / 60 % 60)"""
-_WRITE = """
-SELECT printf(bodies.{form}, '7' || number, replace(strftime(:date, wall, 'unixepoch'), '+00:00',
-    {offset}), statuses.{form}, statuses.{form}_detail, digits)
-FROM json_each(:ids) AS asked CROSS JOIN sms ON sms.id = asked.value
-CROSS JOIN bodies ON bodies.id = body
-CROSS JOIN statuses ON statuses.id = CASE WHEN :now < instant + settles * 0.1 THEN 0
-    WHEN :now < instant + settles * 0.4 THEN 1 WHEN :now < instant + settles THEN 2 ELSE final END
-ORDER BY {order} LIMIT :size OFFSET :start
-"""
+from sandbox import shapes
+from sandbox.options import DATE_FORMATS, DAY_FIRST
+from sandbox.texts import PASSED_ON, QUEUED, UNANSWERED, UNDELIVERED
 
 Row = Mapping[str, object]
 
+IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
+SLOWEST = 3 * 86_400  # seconds; no status settles later than this after the SMS was sent
+# No area or operator code of the +7 zone begins with 0: the digit is reserved for the trunk prefix.
+# So +7 000 xxx-xx-xx looks like a phone number and can be nobody's.
+NOBODY = "0000000000"
 
-@dataclass
-class Clock:
-    """The account's clock: the real one, moved ahead by `offset` seconds."""
 
-    offset: float = 0.0
+class Sms(NamedTuple):
+    """One SMS. Times in one zone are compared by wall clock, which is all that the method knows."""
 
-    def now(self) -> float:
-        """Return the instant, in seconds since the epoch."""
-        return time.time() + self.offset
+    sent: datetime
+    place: float  # in the mixed order
+    number: str  # the last ten digits
+    text: str = ""
+    code: int = 0
+    final: tuple[str, str] = PASSED_ON
+    settles: int = 1  # seconds after it was sent
+    given: Row | None = None
 
 
 class Account:
-    """The SMS of one Calltouch account."""
+    """The SMS of one Calltouch account. Equal options in one minute make equal ones."""
 
-    def __init__(self, making: Making, wire: Wire, clock: Clock) -> None:
-        self.making = making
-        self.clock = clock
-        self.zone = ZoneInfo(making.zone)
-        self.wires = (wire, Wire(unescaped_unicode=True))
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.zone = options.zone
+        self.forward = 0.0  # seconds by which the clock was moved
+        self.changes = 0  # how many SMS were added so far
         # Not the newest minute, which a client may leave out as still being written.
-        self.made_until = (int(time.time()) // 60 - 2) * 60
-        self.changes = 0  # how many SMS were added or deleted so far
-        self.table = sqlite3.connect(":memory:", isolation_level=None)
-        self.table.executescript(_TABLES)
-        self.table.execute("BEGIN")
-        self._make(random.Random(making.seed))
-        self.table.execute("CREATE INDEX by_wall ON sms (wall, id)")
-        self.table.execute("COMMIT")
-        # The pages of one selection are asked for one by one; a change makes it another selection.
-        self.found = lru_cache(8)(self._find)
+        self.made_until = self.now().replace(second=0) - timedelta(minutes=2)
+        self.start = self.made_until - timedelta(options.days)
+        self.sms = sorted(self._make(options), key=attrgetter("sent"))
 
-    def _make(self, dice: random.Random) -> None:
-        making = self.making
-        sms = sent(making, self.made_until, dice)
-        outcomes = dict.fromkeys([QUEUED, UNANSWERED, PASSED_ON, *(each.final for each in sms)])
-        statuses = {status: place for place, status in enumerate(outcomes)}
-        for status, place in statuses.items():
-            texts = [wire.text(part)[1:-1] for wire in self.wires for part in status]
-            self.table.execute("INSERT INTO statuses VALUES (?, ?, ?, ?, ?)", (place, *texts))
-        for pieces in long_templates(making.text_length) if making.text_length else TEMPLATES:
-            fields = (NUMBER, DATE, STATUS, DETAIL, DIGITS.join(pieces))
-            also = dict.fromkeys(making.also_fields, "")
-            self._add_body({**dict(zip(FIELDS, fields, strict=True)), **also})
-        self.table.executemany(_INSERT, self._rows(sms, statuses, dice))
-        start = sms[0].instant if sms else self.made_until - making.days * DAY
-        self.first_day = f"{datetime.fromtimestamp(start, self.zone):%Y-%m-%d}"
-
-    def _rows(
-        self, sms: Sequence[Sent], statuses: Mapping[tuple[str, str], int], dice: random.Random
-    ) -> Iterator[tuple[object, ...]]:
-        """Yield the table's rows; some agree in number, second and text."""
-        clients = max(1, min(NUMBERS, len(sms) // 5))
-        blocks = dice.sample(range(len(sms) // BLOCK + 1), len(sms) // BLOCK + 1)
-        places = dice.sample(range(BLOCK), BLOCK)
-        groups = min(200, len(sms) // 30)
-        # By the place of an SMS that equals the one before: whether in status, too.
-        twins: dict[int, bool] = {}
-        for group in range(groups):
-            first = group * len(sms) // groups
-            twins |= dict.fromkeys(range(first + 1, first + 2 + (group % 3 == 0)), group % 2 == 1)
-        for at, (instant, text, final) in enumerate(sms):
-            wall = instant + _offset(instant // QUARTER, self.zone)
+    def _make(self, options: argparse.Namespace) -> list[Sms]:
+        """Return the made-up SMS; some agree in number, second and text."""
+        dice = random.Random(1)
+        sent = shapes.sent(options, self.start.timestamp(), self.made_until.timestamp(), dice)
+        clients, group = max(1, len(sent) // 5), max(30, len(sent) // 200)
+        made: list[Sms] = []
+        for at, (instant, text, final) in enumerate(sent):
+            number = f"000{dice.randint(1, clients):07}"
             settles = dice.randrange(*((3600, SLOWEST) if dice.random() < 0.25 else (20, 600)))
-            place = blocks[at // BLOCK] * BLOCK + places[at % BLOCK]
-            if at not in twins:
-                number = f"000{dice.randrange(clients) * _SPREAD % NUMBERS:07}"
-                when, what = (wall, instant), (number, text + 1, dice.randrange(1000, 10_000))
-                outcome = (statuses[final], settles)
-            elif not twins[at]:
-                outcome = (max(2, (outcome[0] + 1) % len(statuses)), settles)
-            yield at, *when, place, *what, *outcome
+            code, place = dice.randrange(1_000, 10_000), dice.random()
+            wall = datetime.fromtimestamp(instant, self.zone)
+            sms = Sms(wall, place, number, text, code, final, settles)
+            turn, rest = divmod(at, group)
+            if rest == group - 2 or (rest == group - 1 and turn % 3 == 0):
+                twin = made[-1]._replace(place=place)
+                other = twin._replace(final=dice.choice(UNDELIVERED), settles=settles)
+                sms = twin if turn % 2 else other
+            made.append(sms)
+        return made
 
-    def _add_body(self, fields: Row) -> int:
-        """Keep how an SMS is written, its marks replaced by what printf fills in; return its id."""
-        texts = []
-        skipped = "%.0s" * (fields.get("dateSent") == DATE and fields.get("phoneNumber") != NUMBER)
-        for wire in self.wires:
-            text = wire.text(fields).replace("%", "%%")
-            for mark in MARKS:
-                text = text.replace(wire.text(mark)[1:-1], "%s")
-            texts.append(skipped + text)
-        added = self.table.execute("INSERT INTO bodies (wire, truth) VALUES (?, ?)", texts)
-        assert added.lastrowid is not None
-        return added.lastrowid
+    def now(self) -> datetime:
+        """Return what the account's clock shows now, to the second."""
+        return datetime.fromtimestamp(int(time.time() + self.forward), self.zone)
 
-    def now(self) -> int:
-        """Return what the account's wall clock shows now."""
-        return self._wall(self.clock.now())
-
-    def _wall(self, instant: float) -> int:
-        return int(instant) + _offset(int(instant) // QUARTER, self.zone)
+    def wall_time(self, text: str) -> datetime | None:
+        """Read `01-04-2024 09:00:00` or `01.04.2024 09:00:00`; None if it is not such a date."""
+        for form in (DAY_FIRST, DATE_FORMATS["dd.mm.yyyy"]):
+            with suppress(ValueError):
+                wall = datetime.strptime(text, form).replace(tzinfo=self.zone)
+                if f"{wall:{form}}" == text:  # strptime takes single digits, too
+                    return wall
+        return None
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add rows as they are; one without a date stands where the made SMS end."""
         for row in rows:
             self.changes += 1
-            sent_at, body = str(row.get("dateSent")), row
-            wall = wall_seconds(sent_at)
-            if wall is None:
-                wall = self._wall(self.made_until)
-            elif wall_text(wall) == sent_at:  # it can be written in other ways, too
-                body = {**row, "dateSent": DATE}
-            there = datetime.fromtimestamp(wall, timezone.utc).replace(tzinfo=self.zone)
+            at = self.wall_time(str(row.get("dateSent"))) or self.made_until
             number = last_digits(row.get("phoneNumber"))
-            own = (wall, int(there.timestamp()), -self.changes, number, self._add_body(body))
-            self.table.execute(_INSERT, (None, *own, 0, 0, 0))
+            insort(self.sms, Sms(at, -self.changes, number, given=row), key=attrgetter("sent"))
 
-    def remove(self, ids: Sequence[int]) -> None:
+    def add_late(self, at: datetime, number: str = NOBODY) -> None:
+        """Add an SMS that appears later than others, to the number with these ten digits."""
+        row = {"phoneNumber": f"7{number}", "dateSent": f"{at:{DAY_FIRST}}"}
+        row |= dict(zip(("smsStatus", "smsStatusDetail"), PASSED_ON, strict=True))
+        self.add([row | {"smsMessage": f"Это SMS появилось позже других: {self.changes}"}])
+
+    def delete(self, row: Row) -> bool:
+        """Delete an SMS with this phone number, second and text; tell whether there was one."""
+        at = self.wall_time(str(row.get("dateSent")))
+        for sms in self.find(at, at) if at else []:
+            (shown,) = self.rows([sms])
+            if all(shown.get(name) == row.get(name) for name in IDENTITY):
+                self.remove([sms])
+                return True
+        return False
+
+    def remove(self, gone: Sequence[Sms]) -> None:
         """Delete SMS."""
-        self.changes += len(ids)
-        self.table.executemany("DELETE FROM sms WHERE id = ?", [(each,) for each in ids])
+        ids = set(map(id, gone))
+        self.sms = [sms for sms in self.sms if id(sms) not in ids]
 
     def find(
         self,
-        since: int,
-        until: int,
+        since: datetime,
+        until: datetime,
         numbers: frozenset[str] | None = None,
         order: str = "ascending",
-    ) -> Sequence[int]:
+    ) -> list[Sms]:
         """Return the SMS of `since`..`until`, both included; `numbers` are last ten digits.
 
-        `ascending` and `descending` go by time; so does `ties`, but `written` writes those of one
-        second in a new order at every call. `mixed` is the same at every call and not by time: what
-        was added last comes first, then the made SMS, in shuffled blocks.
+        In `ties`, by time, those of one second stand in a new order at every call. `mixed` is the
+        same at every call and not by time: what was added last comes first.
         """
-        if self.making.ahead:
-            until = min(until, self.now())
-        return self.found(since, until, numbers, order, self.changes)
+        first = bisect_left(self.sms, since, key=attrgetter("sent"))
+        last = bisect_right(self.sms, min(until, self.now()), key=attrgetter("sent"))
+        found = [sms for sms in self.sms[first:last] if numbers is None or sms.number in numbers]
+        if order == "mixed":
+            found.sort(key=attrgetter("place"))
+        elif order == "ties":
+            found.sort(key=lambda sms: (sms.sent, random.random()))
+        return found[::-1] if order == "descending" else found
 
-    def _find(
-        self, since: int, until: int, numbers: frozenset[str] | None, order: str, _changes: int
-    ) -> Sequence[int]:
-        listed = None if numbers is None else json.dumps(list(numbers))
-        asked = {"since": since, "until": until, "numbers": listed}
-        found = self.table.execute(_FIND + _ORDERS.get(order, "wall, id"), asked)
-        return array("q", (each for (each,) in found))
-
-    def everything(self) -> Sequence[int]:
+    def everything(self) -> list[Sms]:
         """Return all SMS, by time."""
-        return self.find(-(2**62), 2**62)
+        return self.find(datetime.min.replace(tzinfo=self.zone), self.now())
 
-    def written(
-        self,
-        ids: Sequence[int],
-        start: int,
-        stop: int,
-        date_format: str = DAY_FIRST,
-        *,
-        shuffled: bool = False,
-        form: str = "wire",
-    ) -> list[str]:
-        """Return the SMS at `start`..`stop` as JSON; `truth` is the form that never changes."""
-        size = stop - start
-        if shuffled and ids[start:]:  # with all SMS of its first and its last second
-            first = bisect_left(ids, self._wall_at(ids[start]), key=self._wall_at)
-            last = self._wall_at(ids[min(stop, len(ids)) - 1])
-            ids, start = ids[first : bisect_right(ids, last, key=self._wall_at)], start - first
-        else:
-            ids, start = ids[start:stop], 0
-        query = _WRITE.format(
-            form=form,
-            offset=_OFFSET if "+00:00" in date_format else "''",
-            order="wall, random()" if shuffled else "asked.key",
-        )
-        values = {"ids": json.dumps(list(ids)), "date": date_format, "now": self.clock.now()}
-        rows = self.table.execute(query, {**values, "start": start, "size": size})
-        return [text for (text,) in rows]
+    def rows(self, found: Sequence[Sms], form: str = DAY_FIRST) -> list[Row]:
+        """Return SMS as they are now, their dates in that form."""
+        now = self.now()
+        return [self._row(sms, now, form) for sms in found]
 
-    def _wall_at(self, each: int) -> int:
-        wall: int
-        (wall,) = self.table.execute("SELECT wall FROM sms WHERE id = ?", (each,)).fetchone()
-        return wall
-
-    def like(self, row: Row) -> int | None:
-        """Return an SMS with this phone number, second and text, as `truth` writes them."""
-        wall = wall_seconds(str(row.get("dateSent")))
-        for each in [] if wall is None else self.find(wall, wall):
-            written = json.loads(self.written([each], 0, 1, form="truth")[0])
-            if all(written.get(name) == row.get(name) for name in IDENTITY):
-                return each
-        return None
+    def _row(self, sms: Sms, now: datetime, form: str) -> Row:
+        date = f"{sms.sent:{form}}"
+        if sms.given is not None:
+            # A date in another form is shown as it was given.
+            is_plain = sms.given.get("dateSent") == f"{sms.sent:{DAY_FIRST}}"
+            return {**sms.given, "dateSent": date} if is_plain else sms.given
+        age = (now - sms.sent).total_seconds() / sms.settles
+        status = sms.final
+        if age < 1:
+            status = PASSED_ON if age >= 0.4 else UNANSWERED if age >= 0.1 else QUEUED
+        return {
+            "phoneNumber": f"7{sms.number}",
+            "dateSent": date,
+            "smsStatus": status[0],
+            "smsStatusDetail": status[1],
+            "smsMessage": sms.text.replace("#", str(sms.code)),
+        }
 
 
-@lru_cache(None)
-def _offset(quarter: int, zone: ZoneInfo) -> int:
-    """Return the zone's offset from UTC in seconds at an instant."""
-    offset = datetime.fromtimestamp(quarter * QUARTER, zone).utcoffset()
-    return round((offset or timedelta()).total_seconds())
+def last_digits(number: object) -> str:
+    """Return a phone number's last ten digits, in whatever format it is, or as many as it has."""
+    return re.sub(r"\D", "", str(number), flags=re.ASCII)[-10:]

@@ -1,43 +1,34 @@
 """The method over HTTP, and the control calls."""
 
+import argparse
 import asyncio
-import contextlib
-import gzip
 import json
 import random
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass, field
+from collections import Counter, defaultdict, deque
+from contextlib import suppress
+from datetime import timedelta
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import (
-    HTMLResponse,
-    JSONResponse,
-    RedirectResponse,
-    Response,
-    StreamingResponse,
-)
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox import faults
-from sandbox.account import Account, Clock, Row
-from sandbox.options import DATE_FORMATS, Making, Options
+from sandbox.account import NOBODY, Account
+from sandbox.options import DATE_FORMATS
 from sandbox.rules import (
-    FORMS,
+    ABOVE_LAST_PAGE,
     NO_RIGHT,
     OUT_OF_POINTS,
-    STATUSES,
     Question,
     RefusedError,
-    check_page,
-    invalid_credentials,
     message,
     read_question,
+    validation_error,
 )
-from sandbox.times import DAY, wall_text
-from sandbox.wire import Wire
 
 _PATHS = (
     "/lead-service/v1/api/sms-to-clients/result",
@@ -48,31 +39,7 @@ TOKEN = "sandbox-token-5f0c1d7e9a3b"
 SITE_ID = "10777"
 COST = 2  # points for a successful call, whatever it returns
 PARTY_NAME = "ООО Песочница"
-DUMPED_AT_ONCE = 5_000
-MIXED_FORMATS = 3  # of DATE_FORMATS, the first ones
-# From the range that is asked for, the range that is searched.
-ENDS: dict[str, Callable[[int, int], tuple[int, int]]] = {
-    "included": lambda since, until: (since, until),
-    "from-excluded": lambda since, until: (since + 1, until),
-    "to-excluded": lambda since, until: (since, until - 1),
-    "excluded": lambda since, until: (since + 1, until - 1),
-    "whole-minutes": lambda since, until: (since // 60 * 60, until // 60 * 60),
-}
-
-
-@dataclass
-class Stats:
-    """What happened to the calls since the start or the last reset."""
-
-    served: int = 0
-    limited: int = 0
-    refused: int = 0
-    faulted: int = 0
-    points: int = 0
-    bodies: deque[str] = field(default_factory=lambda: deque(maxlen=200))
-    # Seconds since `begun` at which each of the last calls came, and its HTTP status; 0: none.
-    calls: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=5_000))
-    begun: float = field(default_factory=time.monotonic)
+SECOND = timedelta(seconds=1)
 
 
 class Limiter:
@@ -82,9 +49,9 @@ class Limiter:
         self.rate = rate
         self.arrivals: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=rate))
 
-    def lets_in(self, address: str) -> bool:
+    def lets_in(self, address: str, now: float) -> bool:
         """Tell whether a call that arrives now is let in; calls that are not do not count."""
-        arrivals, now = self.arrivals[address], time.monotonic()
+        arrivals = self.arrivals[address]
         if self.rate and len(arrivals) == self.rate and now - arrivals[0] < 1:
             return False
         arrivals.append(now)
@@ -94,22 +61,27 @@ class Limiter:
 class Calltouch:
     """The service: one account, one method."""
 
-    def __init__(self, making: Making, options: Options, plan: faults.Plan) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.plan = plan
-        self.statuses = {**STATUSES, **{reason: status for reason, status, _ in options.refusals}}
-        self.forms = {reason: form for reason, _, form in options.refusals if form}
-        self.clock = Clock()
-        self.wire = Wire(options.unescaped_unicode, options.raw_breaks)
-        self.account = Account(making, self.wire, self.clock)
+        self.account = Account(options)
         self.limiter = Limiter(options.rate)
-        self.stats = Stats()
+        self.plan = faults.Plan([])
+        self.begin()
+
+    def begin(self) -> None:
+        """Set all numbers to 0."""
+        self.counts = Counter(served=0, limited=0, refused=0, faulted=0, points=0)
+        self.bodies: deque[object] = deque(maxlen=200)
+        # Seconds since `begun` at which each of the last calls came, and its HTTP status; 0: none.
+        self.calls: deque[tuple[float, int]] = deque(maxlen=5_000)
+        self.begun = time.monotonic()
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
+        paths = PATHS[self.options.url]
         return Starlette(
             routes=[
-                *(Route(path, self.method, methods=["POST"]) for path in PATHS[self.options.url]),
+                *(Route(path, self.method, methods=["POST"]) for path in paths),
                 Route("/_sandbox/stats", self.get_stats),
                 Route("/_sandbox/reset-stats", self.reset_stats, methods=["POST"]),
                 Route("/_sandbox/clock", self.forward_clock, methods=["POST"]),
@@ -118,6 +90,7 @@ class Calltouch:
                 Route("/_sandbox/sms", self.add_sms, methods=["POST"]),
                 Route("/_sandbox/sms", self.delete_sms, methods=["DELETE"]),
             ],
+            middleware=[Middleware(GZipMiddleware, compresslevel=1)] * self.options.gzip,
             exception_handlers={404: self.elsewhere},
         )
 
@@ -131,183 +104,136 @@ class Calltouch:
 
     async def method(self, request: Request) -> Response:
         """Answer a call of the method; note when it came and which status it got."""
-        stats, came = self.stats, time.monotonic()
-        response = await self.attended(request)
-        stats.calls.append((round(came - stats.begun, 3), response.status_code))
+        came = time.monotonic()
+        response = await self.attended(request, came)
+        self.calls.append((round(came - self.begun, 3), response.status_code))
         return response
 
-    async def attended(self, request: Request) -> Response:
+    async def attended(self, request: Request, came: float) -> Response:
         """Answer a call: with 429 over the rate limit, by a fault, or as documented."""
         options = self.options
-        if not self.limiter.lets_in(request.client.host if request.client else ""):
-            self.stats.limited += 1
-            response = faults.status_page(429)
-            if options.retry_after is not None:
-                response.headers["Retry-After"] = str(options.retry_after)
-            return response
+        if not self.limiter.lets_in(request.client.host if request.client else "", came):
+            self.counts["limited"] += 1
+            return faults.status_page(429)
         raw = await request.body()
-        self.stats.bodies.append(raw.decode(errors="replace"))
+        try:
+            self.bodies.append(json.loads(raw))
+        except ValueError:
+            self.bodies.append(raw.decode(errors="replace"))
         rule = self.plan.next()
         if options.arriving:
-            now = self.account.now()
-            self.account.add([self.late_row("0000000000", now - self.account.changes % 60)])
+            self.account.add_late(self.account.now() - SECOND * (self.account.changes % 60))
         if options.latency:
             await asyncio.sleep(options.latency * (1 + options.jitter * random.uniform(-1, 1)))
-        if rule is None:
-            return await self.answer(request, raw, options.page_size)
-        self.stats.faulted += 1
-        call = faults.Call(
-            rule,
-            self.wire,
-            lambda size: self.answer(request, raw, size or options.page_size, counted=False),
-            lambda rows: self.add_late_rows(raw, rows),
-            lambda rows: self.delete_rows(raw, rows),
-        )
-        return await call.answer()
+        if not rule:
+            return self.answer(request, raw, options.page_size)
+        self.counts["faulted"] += 1
+        kind, rows = rule["kind"], rule.get("rows", 3)
+        if kind == "slow":
+            await asyncio.sleep(rule.get("seconds", 3))
+        elif kind in {"late-rows", "gone-rows"}:
+            self.change(kind, raw, rows)
+        size = rows if kind == "page-size" else options.page_size
+        return faults.answer(rule, lambda: self.answer(request, raw, size, counted=False), options)
 
-    async def answer(
-        self, request: Request, raw: bytes, size: int, *, counted: bool = True
-    ) -> Response:
+    def answer(self, request: Request, raw: bytes, size: int, *, counted: bool = True) -> Response:
         """Answer as documented, with pages of that size."""
+        options = self.options
         try:
             self.authorize(request)
-            question = self.question(raw)
-            longest = self.options.longest_days
-            if longest is not None and question.until - question.since > longest * DAY:
-                await asyncio.sleep(self.options.too_long_seconds)
-                self.stats.faulted += counted
+            question = read_question(raw, self.account, options)
+            longest = options.longest_days
+            if longest is not None and question.until - question.since > timedelta(longest):
+                self.counts["faulted"] += counted
                 return faults.status_page(504)
             body = self.page(question, size)
         except RefusedError as refused:
-            self.stats.limited += counted and refused.reason == "points"
-            self.stats.refused += counted and refused.reason != "points"
-            return self.refusal(refused)
-        self.stats.points += COST
-        self.stats.served += counted
-        headers = {}
-        if counted and self.options.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
-            body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
-        return Response(body, headers=headers, media_type="application/json")
-
-    def refusal(self, refused: RefusedError) -> Response:
-        """Answer a refused call, as documented or as the options say."""
-        status, form = self.statuses[refused.reason], self.forms.get(refused.reason)
-        if form == "html":
-            return HTMLResponse(faults.page("Calltouch"), status)
-        body = self.wire.encode(FORMS[form] if form else refused.body)
-        return Response(body, status, media_type="application/json")
+            reason = refused.reason
+            self.counts["limited" if reason == "points" else "refused"] += counted
+            return faults.respond(refused.body, getattr(options, f"{reason}_status"), options)
+        self.counts["points"] += COST
+        self.counts["served"] += counted
+        return faults.respond(body, 200, options)
 
     def authorize(self, request: Request) -> None:
         """Refuse a call without a valid token, the right or the points."""
         token, site = request.headers.get("Access-Token"), request.headers.get("SiteId")
         if (token, site) != (TOKEN, SITE_ID):
-            raise RefusedError("token" if token != TOKEN else "site", invalid_credentials())
+            body = {"message": "Invalid credentials."}
+            raise RefusedError("token" if token != TOKEN else "site", body)
         if self.options.no_right:
             raise RefusedError("right", message(NO_RIGHT.format(party_name=PARTY_NAME)))
-        if self.options.points is not None and self.stats.points + COST > self.options.points:
+        if self.options.points is not None and self.counts["points"] + COST > self.options.points:
             # The documentation says that points are limited, not how the API answers without any.
             raise RefusedError("points", message(OUT_OF_POINTS))
 
-    def page(self, question: Question, size: int) -> bytes:
+    def page(self, question: Question, size: int) -> object:
         """Return the page that is asked for."""
         options = self.options
-        since, until = ENDS[options.ends](question.since, question.until)
+        since = question.since + SECOND * options.from_excluded
+        until = question.until - SECOND * options.to_excluded
         found = self.account.find(since, until, question.numbers, options.order)[: options.cap]
-        page, last = question.page, max(1, -(-len(found) // size))
-        if options.ignore_page:
-            page = 1
-        elif options.beyond_last == "refused":
-            check_page(page, last)
-        elif options.beyond_last == "repeated":
+        last = max(1, -(-len(found) // size))
+        page = 1 if options.ignore_page else question.page
+        if page > last and options.beyond_last == "refused":
+            words = ABOVE_LAST_PAGE.format(last=last)
+            raise RefusedError("value", validation_error([("pageOfResult", words)]))
+        if options.beyond_last == "repeated":
             page = min(page, last)
         if not found and options.empty_as_list:
-            return self.wire.encode({"meta": [], "data": []})
-        form = options.date_format
-        if form == "mixed":
-            form = list(DATE_FORMATS)[self.plan.calls % MIXED_FORMATS]
-        rows = self.account.written(
-            found,
-            (page - 1) * size,
-            page * size,
-            DATE_FORMATS[form],
-            shuffled=options.order == "ties",
-        )
-        total = f'"{len(found)}"' if options.total_as_text else len(found)
-        return (
-            f'{{"meta":[],"data":{{"totalCountSms":{total},"pageOfResult":{question.page},'
-            f'"smsDetails":[{",".join(rows)}]}}}}'
-        ).encode()
-
-    def question(self, raw: bytes) -> Question:
-        """Read a body."""
-        return read_question(raw, self.account.now() // DAY, self.options)
-
-    def add_late_rows(self, raw: bytes, count: int) -> None:
-        """Add SMS inside the requested range, to a requested phone number."""
-        with contextlib.suppress(RefusedError):
-            question = self.question(raw)
-            number = min(question.numbers or {"0000000000"})
-            since, until = question.since, min(question.until, self.account.now())
-            for k in range(count):
-                late = since + max(0, until - since) * k // count
-                self.account.add([self.late_row(number, late)])
-
-    def late_row(self, number: str, wall: int) -> Row:
-        """Return an SMS that appears later than others, to the number with these ten digits."""
-        return {
-            "phoneNumber": "7" + number,
-            "dateSent": wall_text(wall),
-            "smsStatus": "sent",
-            "smsStatusDetail": "Передано оператору",
-            "smsMessage": f"Это SMS появилось позже других: {self.account.changes}",
+            return {"meta": [], "data": []}
+        data = {
+            "totalCountSms": str(len(found)) if options.total_as_text else len(found),
+            "pageOfResult": question.page,
+            "smsDetails": self.account.rows(
+                found[(page - 1) * size : page * size], DATE_FORMATS[options.date_format]
+            ),
         }
+        return {"meta": [], "data": data}
 
-    def delete_rows(self, raw: bytes, count: int) -> None:
-        """Delete some of the requested SMS, spread evenly over time."""
-        with contextlib.suppress(RefusedError):
-            question = self.question(raw)
-            found = self.account.find(question.since, question.until, question.numbers)
-            places = {len(found) * k // count for k in range(count if found else 0)}
-            self.account.remove([found[place] for place in places])
+    def change(self, kind: str, raw: bytes, count: int) -> None:
+        """Add SMS inside the requested range, to a requested number, or delete some of it."""
+        with suppress(RefusedError):
+            question = read_question(raw, self.account, self.options)
+            if kind == "late-rows":
+                number = min(question.numbers or {NOBODY})
+                seconds = min(question.until, self.account.now()) - question.since
+                for k in range(count):
+                    at = question.since + max(timedelta(), seconds) * k // count
+                    self.account.add_late(at.replace(microsecond=0), number)
+            else:
+                found = self.account.find(question.since, question.until, question.numbers)
+                places = {len(found) * k // count for k in range(count if found else 0)}
+                self.account.remove([found[place] for place in places])
+
+    # The control calls, see `sandbox/__init__.py`.
 
     async def get_stats(self, request: Request) -> Response:
-        """Return the counts, the last bodies (parsed if they are JSON) and the last calls."""
-        stats = asdict(self.stats)
-        del stats["begun"]
-        stats["bodies"] = [_read(body) for body in self.stats.bodies]
-        stats["calls"] = sorted(self.stats.calls)
-        return JSONResponse(stats)
+        """Return the numbers."""
+        listed = {"bodies": list(self.bodies), "calls": sorted(self.calls)}
+        return JSONResponse({**self.counts, **listed})
 
     async def reset_stats(self, request: Request) -> Response:
-        """Set all counts back to 0."""
-        self.stats = Stats()
+        """Set all numbers back to 0."""
+        self.begin()
         return JSONResponse({})
 
     async def forward_clock(self, request: Request) -> Response:
         """Move the clock."""
-        self.clock.offset += float((await request.json())["forward_seconds"])
+        self.account.forward += (await request.json())["forward_seconds"]
         return JSONResponse({})
 
     async def set_faults(self, request: Request) -> Response:
         """Replace the plan of faults."""
         try:
-            self.plan = faults.read_plan(await request.json())
+            self.plan = faults.Plan(await request.json())
         except ValueError as error:
-            return _wrong(str(error))
+            return JSONResponse({"error": str(error)}, 400)
         return JSONResponse({})
 
     async def get_sms(self, request: Request) -> Response:
-        """Return the account as JSON lines."""
-
-        async def lines() -> AsyncIterator[str]:
-            everything = self.account.everything()
-            for start in range(0, len(everything), DUMPED_AT_ONCE):
-                stop = start + DUMPED_AT_ONCE
-                rows = self.account.written(everything, start, stop, form="truth")
-                yield "\n".join(rows) + "\n"
-                await asyncio.sleep(0)  # other calls go in between
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        """Return the account."""
+        return JSONResponse(self.account.rows(self.account.everything()))
 
     async def add_sms(self, request: Request) -> Response:
         """Add rows as they are given."""
@@ -317,19 +243,6 @@ class Calltouch:
     async def delete_sms(self, request: Request) -> Response:
         """For each given row delete one SMS with its phone number, second and text."""
         for row in await request.json():
-            sms = self.account.like(row)
-            if sms is None:
-                return _wrong(f"no such SMS: {row}")
-            self.account.remove([sms])
+            if not self.account.delete(row):
+                return JSONResponse({"error": f"no such SMS: {row}"}, 400)
         return JSONResponse({})
-
-
-def _read(body: str) -> object:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body
-
-
-def _wrong(text: str) -> Response:
-    return JSONResponse({"error": text}, 400)

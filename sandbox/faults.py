@@ -7,19 +7,20 @@ ones) and ``"after": seconds`` (those that come so long after the plan was set, 
 seconds`` only for that long). With ``"times": m`` it applies to m calls at most.
 
 ``"kind"`` says what happens: a key of `ANSWERS`, which come in place of the right answer, of
-`CHANGES` or `BODIES`, which change the right page or its bytes, or of `DEEDS`, which do all else.
-Any answer of `ANSWERS` can have another HTTP ``"status"`` and other ``"words"``.
+`CHANGES` or `BODIES`, which change the right page or its bytes, of `BESIDE`, or of `DEEDS`, which
+do all else. Any answer of `ANSWERS` can have another HTTP ``"status"`` and other ``"words"``.
 """
 
+import argparse
 import asyncio
-import codecs
 import gzip
 import json
+import re
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -28,111 +29,84 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.types import Receive, Scope, Send
 
 from sandbox.rules import BROKEN_JSON, api_error, message, validation_error
-from sandbox.wire import Wire
+
+Rule = dict[str, Any]
+Right = Callable[[], Response]
+"""Makes the right answer."""
 
 
-@dataclass
-class Rule:
-    """One rule of a plan, as it was given, and how many calls it was applied to."""
-
-    given: Mapping[str, Any]
-    taken: int = 0
-
-    def fits(self, call: int, seconds: float) -> bool:
-        """Tell whether the rule applies to this call, which came so many seconds after the plan."""
-        given = self.given
-        if self.taken >= given.get("times", float("inf")):
-            return False
-        if "after" in given:
-            return 0 <= seconds - float(given["after"]) < float(given.get("for", "inf"))
-        if "every" in given:
-            return call % int(given["every"]) == 0
-        return call == int(given["at"]) if "at" in given else call >= int(given["from"])
-
-
-@dataclass
 class Plan:
     """The rules, and how many calls have come since they were set."""
 
-    rules: list[Rule] = field(default_factory=list)
-    calls: int = 0
-    begun: float = field(default_factory=time.monotonic)
+    def __init__(self, rules: list[Rule]) -> None:
+        """Check the rules.
 
-    def next(self) -> Mapping[str, Any] | None:
-        """Count a call and return the rule that applies to it, as it was given."""
+        Raises:
+            ValueError: one is wrong; the message says why.
+        """
+        for rule in rules:
+            if rule.get("kind") not in KINDS:
+                raise ValueError(f"kind is one of: {', '.join(KINDS)}")
+            if len(rule.keys() & {"at", "every", "from", "after"}) != 1:
+                raise ValueError("a rule has one of at, every, from and after")
+            if unknown := rule.keys() - NAMES:
+                raise ValueError(f"unknown in a rule: {', '.join(sorted(unknown))}")
+        self.rules = rules
+        self.taken: Counter[int] = Counter()  # by a rule's place
+        self.calls = 0
+        self.begun = time.monotonic()
+
+    def next(self) -> Rule:
+        """Count a call and return the rule that applies to it; {} if there is none."""
         self.calls += 1
-        seconds = time.monotonic() - self.begun
-        for rule in self.rules:
-            if rule.fits(self.calls, seconds):
-                rule.taken += 1
-                return rule.given
-        return None
+        for place, rule in enumerate(self.rules):
+            if self.taken[place] < rule.get("times", float("inf")) and self._fits(rule):
+                self.taken[place] += 1
+                return rule
+        return {}
+
+    def _fits(self, rule: Rule) -> bool:
+        if "after" in rule:
+            seconds = time.monotonic() - self.begun - rule["after"]
+            return bool(0 <= seconds < rule.get("for", float("inf")))
+        if "every" in rule:
+            return bool(self.calls % rule["every"] == 0)
+        return bool(rule["from"] <= self.calls if "from" in rule else rule["at"] == self.calls)
 
 
-def read_plan(plan: object) -> Plan:
-    """Read a plan from JSON.
-
-    Raises:
-        ValueError: it is not a plan; the message says why.
-    """
-    if not isinstance(plan, list) or not all(isinstance(rule, dict) for rule in plan):
-        raise ValueError("a plan is a list of objects")
-    for rule in plan:
-        _check(rule)
-    return Plan([Rule(rule) for rule in plan])
-
-
-def _check(rule: Mapping[str, Any]) -> None:
-    if unknown := rule.keys() - {"kind", *_WHOLE, *_SECONDS, *_OTHERS}:
-        raise ValueError(f"unknown in a rule: {', '.join(sorted(unknown))}")
-    if rule.get("kind") not in KINDS:
-        raise ValueError(f"kind is one of: {', '.join(KINDS)}")
-    if len(rule.keys() & {"at", "every", "from", "after"}) != 1:
-        raise ValueError("a rule has one of at, every, from and after")
-    if "for" in rule and "after" not in rule:
-        raise ValueError("for goes with after")
-    for name in _WHOLE & rule.keys():
-        signed = (name, rule["kind"]) == ("rows", "wrong-total")
-        if type(rule[name]) is not int or (rule[name] < 1 and not signed):
-            raise ValueError(f"{name} is a whole number from 1")
-    for name in _SECONDS & rule.keys():
-        if type(rule[name]) not in {int, float} or rule[name] < 0:
-            raise ValueError(f"{name} is a number from 0")
+def answer(rule: Rule, right: Right, options: argparse.Namespace) -> Response:
+    """Answer as the rule says, beside what the app does about it."""
+    kind = rule["kind"]
+    if kind in BESIDE:
+        return right()
+    if kind in DEEDS:
+        return DEEDS[kind](rule, right)
+    if kind in ANSWERS:
+        status, words, form = ANSWERS[kind]
+        return respond(form(rule.get("words", words)), rule.get("status", status), options)
+    response = right()
+    body = bytes(response.body)
+    if kind in BODIES:
+        return respond(BODIES[kind](body, len(body) // 2), response.status_code, options)
+    content = json.loads(body, strict=False)
+    if response.status_code == HTTPStatus.OK and isinstance(content["data"], dict):
+        CHANGES[kind](content["data"], rule.get("rows", 3))
+    return respond(content, response.status_code, options)
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call that a rule applies to, and what the account can do about it."""
-
-    rule: Mapping[str, Any]
-    wire: Wire
-    right: Callable[[int | None], Awaitable[Response]]  # the right answer, with pages of that size
-    add_rows: Callable[[int], None]
-    delete_rows: Callable[[int], None]
-
-    async def answer(self) -> Response:
-        """Answer as the rule says."""
-        kind = self.rule["kind"]
-        if kind in DEEDS:
-            return await DEEDS[kind](self)
-        if kind in ANSWERS:
-            status, words, form = ANSWERS[kind]
-            body = form(self.rule.get("words", words))
-            return self.respond(body, self.rule.get("status", status))
-        right = await self.right(None)
-        if kind in BODIES:
-            return BODIES[kind](self, right)
-        content = json.loads(bytes(right.body), strict=False)
-        if right.status_code == 200 and isinstance(content["data"], dict):
-            CHANGES[kind](content["data"], self.rule.get("rows", 3))
-        return self.respond(content, right.status_code)
-
-    def respond(self, body: object, status: int) -> Response:
-        """Answer with a body: text is HTML, bytes and all else are JSON."""
-        if isinstance(body, str):
-            return HTMLResponse(body, status)
-        content = body if isinstance(body, bytes) else self.wire.encode(body)
-        return Response(content, status, media_type="application/json")
+def respond(body: object, status: int, options: argparse.Namespace) -> Response:
+    """Answer with a body: text is HTML, bytes are JSON, all else becomes JSON as PHP writes it."""
+    if isinstance(body, str):
+        return HTMLResponse(body, status)
+    if not isinstance(body, bytes):
+        written = json.dumps(
+            body, ensure_ascii=not options.unescaped_unicode, separators=(",", ":")
+        ).replace("/", r"\/")
+        if options.raw_breaks:  # as in the page's own example, which strict JSON forbids
+            for escaped, raw in ((r"\\", "\0"), (r"\n", "\n"), (r"\r", "\r"), ("\0", r"\\")):
+                written = written.replace(escaped, raw)
+        body = written.encode()
+    return Response(body, status, media_type="application/json")
 
 
 def page(title: str) -> str:
@@ -146,6 +120,7 @@ def status_page(status: int) -> Response:
 
 
 # Answers that come in place of the right one: HTTP status, words, and the body made of them.
+NO_PROJECT = "Проект не найден"
 ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     **{
         str(status): (status, f"{status} {HTTPStatus(status).phrase}", page)
@@ -155,14 +130,10 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     "html": (200, "Помощь Calltouch", page),
     "empty": (200, "", str.encode),
     # Words at each level at which they were met.
-    "message": (404, "Проект не найден", lambda words: {"message": words}),
-    "error-message": (400, "Проект не найден", lambda words: {"errorMessage": words}),
-    "data-message": (400, "Проект не найден", message),
-    "data-error-message": (
-        400,
-        "Проект не найден",
-        lambda words: {"data": {"errorMessage": words}},
-    ),
+    "message": (404, NO_PROJECT, lambda words: {"message": words}),
+    "error-message": (400, NO_PROJECT, lambda words: {"errorMessage": words}),
+    "data-message": (400, NO_PROJECT, message),
+    "data-error-message": (400, NO_PROJECT, lambda words: {"data": {"errorMessage": words}}),
     "violation": (
         422,
         "Период не может быть больше 90 дней",
@@ -179,11 +150,7 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     "null-data": (200, "", lambda _: {"meta": [], "data": None}),
     "empty-data": (200, "", lambda _: {"meta": [], "data": {}}),
     "nested": (200, "", lambda _: b'{"data":' + b"[" * 500_000),
-    "huge-integer": (
-        200,
-        "9" * 5000,
-        lambda words: f'{{"data":{{"totalCountSms":{words}}}}}'.encode(),
-    ),
+    "huge-integer": (200, "", lambda _: b'{"data":{"totalCountSms":' + b"9" * 5000 + b"}}"),
 }
 
 
@@ -201,147 +168,107 @@ CHANGES: dict[str, Callable[[dict[str, Any], int], None]] = {
     "short-page": _short,  # it lacks so many SMS, its total counts them; 10000 empty it
     "wrong-total": _miscounted,  # its total is too high by so much, which may be negative
     "null-total": lambda data, _: data.update(totalCountSms=None),
-    "rows-as-object": lambda data, _: data.update(
-        smsDetails={str(place): row for place, row in enumerate(data["smsDetails"])}
-    ),
+    "rows-as-object": lambda data, _: data.update(smsDetails=dict(enumerate(data["smsDetails"]))),
 }
 
 
-def _half(call: Call, right: Response) -> Response:
-    return call.respond(bytes(right.body)[: len(right.body) // 2], right.status_code)
-
-
-def _damaged(call: Call, right: Response) -> Response:
-    body, middle = bytes(right.body), len(right.body) // 2
-    return call.respond(body[:middle] + b'",,"' + body[middle + 4 :], right.status_code)
-
-
-def _cut(call: Call, right: Response) -> Response:
-    half = bytes(right.body)[: len(right.body) // 2]
-    return Raw(_head(f"Content-Length: {len(right.body)}") + half, "close", right.status_code)
-
-
-def _in_charset(call: Call, right: Response) -> Response:
-    charset = call.rule.get("charset", "windows-1251")
-    text = json.dumps(json.loads(bytes(right.body), strict=False), ensure_ascii=False)
-    declared = f"application/json; charset={call.rule.get('declared', charset)}"
-    return Response(text.encode(charset, "json-escape"), right.status_code, media_type=declared)
-
-
-def _with_cookie(call: Call, right: Response) -> Response:
-    right.set_cookie("session", "of-the-sandbox")
-    return right
-
-
-def _under_status(call: Call, right: Response) -> Response:
-    right.status_code = call.rule.get("status", 500)
-    return right
-
-
-# What happens to a right answer on its way.
-BODIES: dict[str, Callable[[Call, Response], Response]] = {
-    "half-json": _half,  # half of the body, complete by its Content-Length
-    "damaged": _damaged,  # broken as JSON by a few bytes in its middle
-    "cut": _cut,  # the connection ends after half of the body that Content-Length announces
-    "charset": _in_charset,  # in ``"charset"`` (windows-1251), which ``"declared"`` may belie
-    "cookie": _with_cookie,
-    "page-under-status": _under_status,  # HTTP status ``"status"`` (500)
+# What happens to the bytes of a right answer, whose Content-Length fits.
+BODIES: dict[str, Callable[[bytes, int], bytes]] = {
+    "half-json": lambda body, half: body[:half],
+    "damaged": lambda body, half: body[:half] + b'",,"' + body[half + 4 :],
 }
 
 
-async def _retry_after(call: Call) -> Response:
-    """After `seconds` (1), as an HTTP date with `"date": true`."""
-    seconds = call.rule.get("seconds", 1)
-    response = status_page(int(call.rule["kind"][:3]))
-    response.headers["Retry-After"] = (
-        formatdate(time.time() + seconds, usegmt=True) if call.rule.get("date") else f"{seconds:g}"
-    )
+def _cut(_rule: Rule, right: Right) -> Response:
+    body = bytes(right().body)
+    return Raw(_head(f"Content-Length: {len(body)}") + body[: len(body) // 2], "close")
+
+
+def _in_charset(rule: Rule, right: Right) -> Response:
+    charset = rule.get("charset", "windows-1251")
+    text = json.dumps(json.loads(bytes(right().body), strict=False))
+    text = re.sub(r"\\u04\w\w", lambda letter: json.loads(f'"{letter[0]}"'), text)  # Cyrillic
+    declared = f"application/json; charset={rule.get('declared', charset)}"
+    return Response(text.encode(charset), media_type=declared)
+
+
+def _with_cookie(_rule: Rule, right: Right) -> Response:
+    response = right()
+    response.set_cookie("session", "of-the-sandbox")
     return response
 
 
-async def _page_size(call: Call) -> Response:
-    """The right answer of a service whose pages hold `rows` SMS."""
-    return await call.right(call.rule.get("rows", 3))
+def _under_status(rule: Rule, right: Right) -> Response:
+    response = right()
+    response.status_code = rule.get("status", 500)
+    return response
 
 
-async def _gone_rows(call: Call) -> Response:
-    """`rows` (3) requested SMS are deleted, then the right answer."""
-    call.delete_rows(call.rule.get("rows", 3))
-    return await call.right(None)
+def _retry_after(rule: Rule, _right: Right) -> Response:
+    seconds = rule.get("seconds", 1)
+    date = formatdate(time.time() + seconds, usegmt=True)
+    response = status_page(int(rule["kind"][:3]))
+    response.headers["Retry-After"] = date if rule.get("date") else f"{seconds:g}"
+    return response
 
 
-async def _late_rows(call: Call) -> Response:
-    """`rows` (3) SMS appear in the requested range, then the right answer."""
-    call.add_rows(call.rule.get("rows", 3))
-    return await call.right(None)
-
-
-async def _slow(call: Call) -> Response:
-    """The right answer after `seconds` (3)."""
-    await asyncio.sleep(call.rule.get("seconds", 3))
-    return await call.right(None)
-
-
-async def _redirect(call: Call) -> Response:
-    """302 to `location`."""
-    return RedirectResponse(call.rule.get("location", "https://calltouch.invalid/"), 302)
-
-
-async def _blanks(call: Call) -> Response:
-    """200, then a space every `seconds` (1), or many in chunks as fast as they are taken."""
-    dripping = call.rule["kind"] == "drip"
+def _blanks(rule: Rule, _right: Right) -> Response:
+    dripping = rule["kind"] == "drip"
 
     async def blanks() -> AsyncIterator[bytes]:
         while True:
             yield b" " * (1 if dripping else 65_536)
-            await asyncio.sleep(call.rule.get("seconds", 1) if dripping else 0)
+            await asyncio.sleep(rule.get("seconds", 1) if dripping else 0)
 
     return StreamingResponse(blanks(), media_type="application/json")
 
 
-async def _bomb(call: Call) -> Response:
-    """256 MB of spaces, compressed to one."""
+def _bomb(_rule: Rule, _right: Right) -> Response:
     headers = {"Content-Encoding": "gzip"}
     body = gzip.compress(b" " * 2**28, 1)
     return Response(body, headers=headers, media_type="application/json")
 
 
-async def _no_answer(call: Call) -> Response:
-    """The request is taken and nothing is said, or the connection is reset."""
-    return Raw(b"", call.rule["kind"])
-
-
-async def _negative_chunk(call: Call) -> Response:
-    """A chunk whose size is below zero."""
-    return Raw(_head("Transfer-Encoding: chunked") + b"-5\r\n{}\r\n0\r\n\r\n", "close", 200)
-
-
-DEEDS: dict[str, Callable[[Call], Awaitable[Response]]] = {
-    "429-retry-after": _retry_after,
+DEEDS: dict[str, Callable[[Rule, Right], Response]] = {
+    # What happens to a right answer on its way.
+    "cut": _cut,  # the connection ends after half of the body that Content-Length announces
+    "charset": _in_charset,  # in ``"charset"`` (windows-1251), which ``"declared"`` may belie
+    "cookie": _with_cookie,
+    "page-under-status": _under_status,  # HTTP status ``"status"`` (500)
+    # What comes in place of an answer.
+    "429-retry-after": _retry_after,  # after ``"seconds"`` (1), with ``"date": true`` as HTTP date
     "503-retry-after": _retry_after,
-    "page-size": _page_size,
-    "gone-rows": _gone_rows,
-    "late-rows": _late_rows,
-    "slow": _slow,
-    "redirect": _redirect,
-    "drip": _blanks,
-    "endless": _blanks,
-    "bomb": _bomb,
-    "silent": _no_answer,
-    "reset": _no_answer,
-    "negative-chunk": _negative_chunk,
+    "redirect": lambda rule, _: RedirectResponse(
+        rule.get("location", "https://calltouch.invalid/"), 302
+    ),
+    "drip": _blanks,  # 200, then a space every ``"seconds"`` (1)
+    "endless": _blanks,  # 200, then spaces as fast as they are taken
+    "bomb": _bomb,  # 256 MB of spaces, compressed to one
+    "silent": lambda rule, _: Raw(b"", rule["kind"]),  # the request is taken and nothing is said
+    "reset": lambda rule, _: Raw(b"", rule["kind"]),
+    "negative-chunk": lambda _, __: Raw(
+        _head("Transfer-Encoding: chunked") + b"-5\r\n{}\r\n0\r\n\r\n", "close"
+    ),
 }
-KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS]
-_WHOLE = {"at", "every", "from", "times", "rows", "status"}
-_SECONDS = {"after", "for", "seconds"}
-_OTHERS = {"date", "location", "words", "charset", "declared"}
+# What happens before an answer that is right.
+BESIDE = (
+    "page-size",  # pages hold ``"rows"`` (3)
+    "gone-rows",  # so many of the requested SMS are deleted
+    "late-rows",  # so many SMS appear in the requested range
+    "slow",  # ``"seconds"`` (3) pass
+)
+KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS, *BESIDE]
+NAMES = {
+    *("kind", "at", "every", "from", "after", "for", "times", "rows", "seconds"),
+    *("status", "words", "date", "location", "charset", "declared"),
+}
 
 
 class Raw(Response):
     """Bytes below HTTP, after which the connection is closed, reset or left silent."""
 
-    def __init__(self, sent: bytes, end: str, status_code: int = 0) -> None:
-        super().__init__(status_code=status_code)
+    def __init__(self, sent: bytes, end: str) -> None:
+        super().__init__(status_code=200 if sent else 0)
         self.sent = sent
         self.end = end
 
@@ -366,11 +293,3 @@ class Raw(Response):
 
 def _head(header: str) -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode()
-
-
-def _json_escape(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-codecs.register_error("json-escape", _json_escape)

@@ -1,6 +1,5 @@
 """Starts the sandbox as a process of its own, for tests and the demo."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,6 @@ class Sandbox:
     url: str
     token: str
     site_id: str
-    port: int
     timezone: str
     start_date: str  # the account's first day: 2024-04-01
 
@@ -57,8 +55,8 @@ class Sandbox:
 
     def sms(self) -> list[dict[str, Any]]:
         """Return every SMS as it is now, the API's five fields, by time."""
-        lines = self._control("GET", "sms").content.split(b"\n")
-        return [json.loads(line) for line in lines if line]
+        account: list[dict[str, Any]] = self._control("GET", "sms").json()
+        return account
 
     def add_sms(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add rows, which are served exactly as given."""
@@ -93,22 +91,11 @@ def running(*args: str) -> Iterator[Sandbox]:
 
 
 def _started(process: "subprocess.Popen[str]") -> Sandbox:
-    said: dict[str, str] = {}
     assert process.stdout is not None
+    said = {}
     for line in process.stdout:
-        name, _, value = line.partition(":")
-        said[name] = value.strip()
-        if name == "SMS":
-            break
-    else:
-        raise RuntimeError(f"the sandbox did not start: exit code {process.wait()}")
-    port = urlsplit(said["URL"]).port
-    assert port is not None
-    return Sandbox(
-        url=said["URL"],
-        token=said["Token"],
-        site_id=said["Site id"],
-        port=port,
-        timezone=said["Zone"],
-        start_date=said["SMS"].rpartition(" ")[2],
-    )
+        name, _, value = line.strip().partition(": ")
+        said[name] = value
+        if name == "Since":
+            return Sandbox(said["URL"], said["Token"], said["Site ID"], said["Zone"], value)
+    raise RuntimeError(f"the sandbox did not start: exit code {process.wait()}")

@@ -1,28 +1,22 @@
 """What the method refuses, and in which words.
 
 The bodies and most messages are those of Calltouch's documentation, here called the page. Its
-messages are Symfony's, in Russian, so where it gives none, Symfony's is used. The only HTTP status
-it gives is 429; the others here are the usual ones. The options say what differs from all this.
+messages are Symfony's, in Russian, so where it gives none, Symfony's is used.
 """
 
-import re
-import sys
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 import orjson
 
-from sandbox.times import DAY, last_digits, wall_seconds
-
-if TYPE_CHECKING:
-    from sandbox.options import Options
+from sandbox.account import Account, last_digits
 
 MAX_NUMBERS = 10_000
 NUMBER_DIGITS = 10  # with the area or operator code
-_YEAR_FIRST = re.compile(r"(\d{4})([-.])(\d\d)\2(\d\d)( .*)", re.ASCII)
-FIELDS = ("dateFrom", "dateTo", "phoneNumbers", "pageOfResult")
 REQUIRED = ("dateFrom", "dateTo")
+FIELDS = (*REQUIRED, "phoneNumbers", "pageOfResult")
 
 BROKEN_JSON = "Синтаксическая ошибка JSON в запросе или запрос пустой"
 NO_RIGHT = "Пользователь {party_name} не имеет доступа к данному методу API"
@@ -42,26 +36,9 @@ NOT_ABOVE_1 = "Значение должно быть больше 1."
 ABOVE_LAST_PAGE = "Значение должно быть меньше или равно {last}."
 TOO_LONG = "Период не может быть больше {days} дней"
 TOO_OLD = "Данные хранятся {days} дней"
-# The page does not document how a used-up day answers.
 OUT_OF_POINTS = "Превышен суточный лимит API-баллов"
 
-# Why a call is refused, and the HTTP status that says so.
-STATUSES = {
-    "token": 401,
-    "site": 401,
-    "right": 403,
-    "points": 429,
-    "json": 400,
-    "field": 400,
-    "value": 422,
-}
-
 Violations = list[tuple[str, str]]
-
-
-def invalid_credentials() -> object:
-    """Return the body for a wrong token or site."""
-    return {"message": "Invalid credentials."}
 
 
 def message(text: str) -> object:
@@ -79,24 +56,9 @@ def api_error(code: int, text: str) -> object:
 def validation_error(violations: Violations) -> object:
     """Return the body that lists what is wrong with which field."""
     listed = [{"fieldPath": path, "message": text} for path, text in violations]
-    data = {
-        "type": "validationError",
-        "apiErrorData": None,
-        "validationErrorData": {"violations": listed},
-    }
+    found = {"violations": listed}
+    data = {"type": "validationError", "apiErrorData": None, "validationErrorData": found}
     return {"meta": [], "data": data}
-
-
-# The forms of the page's error bodies, for a refusal that comes in the form of another.
-FORMS = {
-    "credentials": invalid_credentials(),
-    "right": message(NO_RIGHT),
-    "message": message("Запрос отклонен"),
-    "violations": validation_error([("dateFrom", EMPTY)]),
-    "error": api_error(1, BROKEN_JSON),
-}
-ALLOWANCES = ("future", "reversed", "page-0", "page-1", "page-text", "year-first")
-REFUSALS = ("dots", "masks")
 
 
 class RefusedError(Exception):
@@ -110,16 +72,16 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A valid body: wall seconds, the phone numbers' last ten digits, and the page, from 1."""
+    """A valid body: wall times, the phone numbers' last ten digits, and the page, from 1."""
 
-    since: int
-    until: int
+    since: datetime
+    until: datetime
     numbers: frozenset[str] | None
     page: int
 
 
-def read_question(raw: bytes, today: int, options: "Options") -> Question:
-    """Read a body; `today` is the day in the account's zone, in days since 1970.
+def read_question(raw: bytes, account: Account, options: argparse.Namespace) -> Question:
+    """Read a body.
 
     Raises:
         RefusedError: the body breaks the page's rules; it names every violation.
@@ -135,69 +97,46 @@ def read_question(raw: bytes, today: int, options: "Options") -> Question:
             raise RefusedError("field", message(MISSING_FIELD.format(field=name)))
 
     violations: Violations = []
-    last = today if "future" not in options.allow else sys.maxsize
-    since, until = (
-        _date(name, _day_first(body[name], options), last, violations) for name in REQUIRED
-    )
-    reversed_range = since is not None and until is not None and since > until
-    if reversed_range and "reversed" not in options.allow:
-        violations += [("dateFrom", AFTER_DATE_TO), ("dateTo", BEFORE_DATE_FROM)]
-    violations += _out_of_reach(since, until, today, options)
+    since, until = (_date(name, body[name], account, violations) for name in REQUIRED)
+    if since and until:
+        violations += _period(since, until, account.now(), options)
     numbers, page = None, 1
     if "phoneNumbers" in body:
-        numbers = _numbers(body["phoneNumbers"], violations, options)
+        numbers = _numbers(body["phoneNumbers"], violations)
     if "pageOfResult" in body:
-        page = _page(body["pageOfResult"], violations, options)
+        page = _page(body["pageOfResult"], violations)
     violations += [(name, UNEXPECTED) for name in body if name not in FIELDS]
-    if violations or since is None or until is None:
+    if violations or not since or not until:
         raise RefusedError("value", validation_error(violations))
     return Question(since, until, numbers, page)
 
 
-def check_page(page: int, last: int) -> None:
-    """Refuse a page after the last one."""
-    if page > max(1, last):
-        violations = [("pageOfResult", ABOVE_LAST_PAGE.format(last=last))]
-        raise RefusedError("value", validation_error(violations))
-
-
-def _day_first(value: object, options: "Options") -> object:
-    """Return a date as `wall_seconds` reads it; one that is to be refused becomes unreadable."""
-    if not isinstance(value, str):
-        return value
-    if "dots" in options.refuse and "." in value:
-        return "." + value
-    parts = _YEAR_FIRST.fullmatch(value) if "year-first" in options.allow else None
-    return "{3}{1}{2}{1}{0}{4}".format(*parts.groups()) if parts else value
-
-
-def _date(name: str, value: object, last: int, violations: Violations) -> int | None:
+def _date(name: str, value: object, account: Account, violations: Violations) -> datetime | None:
+    wall = None
     if not isinstance(value, str):
         violations.append((name, WRONG_TYPE.format(type="string")))
-        return None
-    if not value.strip():
+    elif not value.strip():
         violations.append((name, EMPTY))
-        return None
-    wall = wall_seconds(value)
-    if wall is None:
+    elif not (wall := account.wall_time(value)):
         violations.append((name, NO_DATE))
-    elif wall // DAY > last:
+    elif wall.date() > account.now().date():
         violations.append((name, IN_FUTURE))
     return wall
 
 
-def _out_of_reach(
-    since: int | None, until: int | None, today: int, options: "Options"
+def _period(
+    since: datetime, until: datetime, now: datetime, options: argparse.Namespace
 ) -> Iterator[tuple[str, str]]:
-    if since is None or until is None:
-        return
-    if options.max_days is not None and until - since > options.max_days * DAY:
+    if since > until:
+        yield "dateFrom", AFTER_DATE_TO
+        yield "dateTo", BEFORE_DATE_FROM
+    if options.max_days is not None and until - since > timedelta(options.max_days):
         yield "dateFrom", TOO_LONG.format(days=options.max_days)
-    if options.kept_days is not None and since // DAY < today - options.kept_days:
+    if options.kept_days is not None and (now.date() - since.date()).days > options.kept_days:
         yield "dateFrom", TOO_OLD.format(days=options.kept_days)
 
 
-def _numbers(value: object, violations: Violations, options: "Options") -> frozenset[str]:
+def _numbers(value: object, violations: Violations) -> frozenset[str]:
     if not isinstance(value, list):
         violations.append(("phoneNumbers", WRONG_TYPE.format(type="array")))
         return frozenset()
@@ -205,25 +144,19 @@ def _numbers(value: object, violations: Violations, options: "Options") -> froze
         violations.append(("phoneNumbers", TOO_FEW))
     if len(value) > MAX_NUMBERS:
         violations.append(("phoneNumbers", TOO_MANY))
-    numbers = []
     for place, item in enumerate(value):
-        number = last_digits(item)
         if not isinstance(item, str):
             violations.append((f"phoneNumbers[{place}]", WRONG_TYPE.format(type="string")))
-        elif len(number) < NUMBER_DIGITS:
+        elif len(last_digits(item)) < NUMBER_DIGITS:
             violations.append((f"phoneNumbers[{place}]", NO_NUMBER if item.strip() else EMPTY))
-        # Where masks are refused, a number is found only as the method itself writes it.
-        if "masks" not in options.refuse or item == f"7{number}":
-            numbers.append(number)
-    return frozenset(numbers)
+    return frozenset(map(last_digits, value))
 
 
-def _page(value: object, violations: Violations, options: "Options") -> int:
-    if isinstance(value, str) and value.isdecimal() and "page-text" in options.allow:
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+def _page(value: object, violations: Violations) -> int:
+    if type(value) is not int:
         violations.append(("pageOfResult", WRONG_TYPE.format(type="integer")))
-        return 1
-    if value <= 1 and f"page-{value}" not in options.allow:
+    elif value <= 1:
         violations.append(("pageOfResult", NOT_ABOVE_1))
-    return max(1, value)
+    else:
+        return value
+    return 1

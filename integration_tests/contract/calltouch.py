@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import requests
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -24,17 +23,22 @@ from source_calltouch_sms.redaction import Redactor
 SECOND = timedelta(seconds=1)
 FEWER_DAYS = (365, 90, 30, 1)  # where the whole range is too much for the service
 PATHS = [url.partition("/api/")[2] for url in (api.URL, api.URL_UNDER_ACCESS)]
-# What error bodies are: a form, as the sandbox's `--refusal` names it, and words.
-ERRORS: dict[type[api.ErrorBody], tuple[str, str]] = {
-    api.InvalidCredentials: ("credentials", "the documented body of a wrong token"),
-    api.NoAccess: ("right", "the documented body of a missing right"),
-    api.UnusableRequest: ("message", "the documented body of a request that cannot be used"),
-    api.OtherMessage: ("message", "a message"),
-    api.ValidationError: ("violations", "the documented list of violations"),
-    api.RefusedRange: ("violations", "violations of the dates"),
-    api.ApiError: ("error", "an apiError body"),
-    api.NoData: ("message", "JSON with nothing in it"),
+# What error bodies are; the last stands for all others.
+ERRORS: dict[type[api.ErrorBody], str] = {
+    api.InvalidCredentials: "the documented body of a wrong token",
+    api.NoAccess: "the documented body of a missing right",
+    api.UnusableRequest: "the documented body of a request that cannot be used",
+    api.OtherMessage: "a message",
+    api.ValidationError: "the documented list of violations",
+    api.NotBegun: "the documented list of violations",
+    api.RefusedRange: "violations of the dates",
+    api.ApiError: "an apiError body",
+    api.NoData: "JSON with nothing in it",
+    api.Html: "HTML",
+    api.ErrorBody: "a body that is not documented",
 }
+# Whose text is not quoted: it names the user, or is none of Calltouch's sentences.
+UNQUOTED = (api.NoAccess, api.NotJson, api.Undocumented)
 
 Range = tuple[datetime, datetime]
 
@@ -55,12 +59,12 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = {}
     body: bytes = b""
     page: api.Page = api.Page(0, [])
-    form: str = "html"  # of the error, as in `ERRORS`; "" where the connector reads a page
+    error: api.ErrorBody | None = None  # None where the connector reads a page
     seconds: float = 0.0
 
     @property
     def is_page(self) -> bool:
-        return not self.form
+        return self.status > 0 and self.error is None
 
     @property
     def is_passing(self) -> bool:
@@ -80,9 +84,8 @@ class Calltouch:
         self._reader = RecordMaker(config.site_id, config.zone)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # else requests looks into ~/.netrc
-        host = urlsplit(self.url).hostname or ""
-        # No proxy of the environment's gets what is for this machine.
-        self._session.trust_env = host not in {"localhost", "::1"} and not host.startswith("127.")
+        # An http address is one of this machine (`spec.json`): no proxy gets what is for it.
+        self._session.trust_env = self.url.startswith("https:")
         # A minute back: clocks differ, and the newest SMS are still coming.
         self.now = datetime.now(self.zone).replace(tzinfo=None, microsecond=0) - 60 * SECOND
         self._start = min(config.start, self.now)
@@ -114,19 +117,17 @@ class Calltouch:
             return Reply("no response")
         # The documentation charges successful requests; what else came under 200 may count as one.
         self.spent += api.POINTS_PER_CALL * (response.status_code == requests.codes.ok)
-        page, form = api.Page(0, []), ""
+        status, took = response.status_code, time.monotonic() - begun
+        told = f"HTTP {status}{' with a redirect' * response.is_redirect}, "
+        came = status, response.headers, response.content
         try:
             page = api.read_page(response.content, response.headers.get("Content-Type", ""))
-            words = "with SMS" if page.rows else "no SMS"
         except api.ErrorBody as error:
-            is_html = response.content.lstrip().startswith(b"<")
-            other = "html", "HTML" if is_html else "a body that is not documented"
-            form, words = ERRORS.get(type(error), other)
-            if form not in {"right", "html"}:  # the words of a missing right name the user
+            words = next(words for kind, words in ERRORS.items() if isinstance(error, kind))
+            if not isinstance(error, UNQUOTED):
                 words += self._redactor.quote(str(error))
-        status, took = response.status_code, time.monotonic() - begun
-        words = f"HTTP {status}{' with a redirect' * response.is_redirect}, {words}"
-        return Reply(words, status, response.headers, response.content, page, form, took)
+            return Reply(told + words, *came, api.Page(0, []), error, took)
+        return Reply(told + ("with SMS" if page.rows else "no SMS"), *came, page, None, took)
 
     def ask(self, since: datetime, until: datetime, url: str = "", **fields: Any) -> Reply:
         ends = {"dateFrom": api.wire_time(since), "dateTo": api.wire_time(until)}
@@ -164,7 +165,7 @@ class Calltouch:
             asked = start, self.now
             reply = self.ask(*asked)
             attempts.append((self.url, asked, reply))
-            if reply.form in {"", "credentials", "right"}:  # "html" may be a guard's
+            if reply.is_page or isinstance(reply.error, (api.InvalidCredentials, api.NoAccess)):
                 break
         if not reply.is_page and self.other_url:
             reply = self.ask(*asked, self.other_url)

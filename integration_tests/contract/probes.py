@@ -6,7 +6,6 @@ where SMS would be lost and no code of the connector notices.
 
 import json
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ Found = tuple[str, ...]
 """In words, and as options of the sandbox."""
 
 SECOND, LONG, LONG_AGO = timedelta(seconds=1), timedelta(days=1000), datetime(2000, 1, 1)
-AT_ONCE = 6
+AT_ONCE, ENDS = 6, ("dateFrom", "dateTo")
 STATUSES, DETAILS = map(set, zip(*FINAL, PASSED_ON, QUEUED, UNANSWERED, strict=True))
 # A number's ten digits as people write them.
 MASKS = {
@@ -93,11 +92,12 @@ def ends(service: Calltouch) -> Found:
         if others := sum(wall != moment for _, wall in service.sms(service.in_second)):
             raise LostError(f"more than included: {others:,} SMS of other seconds came too")
         return ("yes: from and to the same second, its SMS came and no others",)
-    for name, before, after in ("to-excluded", 0, 1), ("from-excluded", 1, 0), ("excluded", 1, 1):
-        wider = service.get(moment - before * SECOND, moment + after * SECOND)
-        if not expected - service.count(wider):
-            raise LostError(f"no: {name}", f"--ends {name}")
-    raise LostError("no: whole seconds are not kept to", "--ends whole-minutes")
+    for excluded in (("to",), ("from",), ("from", "to")):
+        since, until = moment - SECOND * ("from" in excluded), moment + SECOND * ("to" in excluded)
+        if not expected - service.count(service.get(since, until)):
+            options = (f"--{end}-excluded" for end in excluded)
+            raise LostError(f"no: {' and '.join(excluded)} is excluded", *options)
+    raise LostError("no: whole seconds are not kept to")
 
 
 def cap(service: Calltouch) -> Found:
@@ -155,7 +155,7 @@ def masks(service: Calltouch) -> Found:
         got = Counter(str(row.get("phoneNumber")) for row in reply.page.rows)
         failed += [mask] * (got != Counter({number: expected[number]}))
     if failed:
-        raise LostError(f"not by {', '.join(failed)}", "--refuse masks")
+        raise LostError(f"not by {', '.join(failed)}")
     return (f"yes: {', '.join(MASKS)}",)
 
 
@@ -175,32 +175,15 @@ def order(service: Calltouch) -> Found:
 # What the method does with what the connector seldom or never sends.
 
 
-def answer_to(
-    send: Callable[[Calltouch], Reply],
-    reason: str = "",
-    as_page: str = "",
-    as_refused: str = "",
-) -> Callable[[Calltouch], Found]:
-    """Ask for an answer's words; the sandbox plays it by an option, or refuses for a reason."""
+def answer_to(send: Callable[[Calltouch], Reply], reason: str = "") -> Callable[[Calltouch], Found]:
+    """Ask for an answer's words; the sandbox refuses for that reason."""
 
     def ask(service: Calltouch) -> Found:
         reply = send(service)
-        if not reply.is_page and reason and reply.status:
-            return reply.words, f"--refusal {reason}={reply.status}:{reply.form}"
-        option = as_page if reply.is_page else as_refused
-        return reply.words, *[option] * bool(option)
+        is_refusal = bool(reason and reply.status and not reply.is_page)
+        return reply.words, *[f"--{reason}-status {reply.status}"] * is_refusal
 
     return ask
-
-
-def both(date: str) -> dict[str, str]:
-    return {"dateFrom": date, "dateTo": date}
-
-
-def at_other_url(service: Calltouch) -> Reply:
-    if not service.other_url:
-        raise UnansweredError("the URL in use is none of the two")
-    return service.post(service.body(), service.other_url)
 
 
 wrong_token = answer_to(lambda s: s.post(s.body(), **{"Access-Token": "wrong"}), "token")
@@ -208,24 +191,23 @@ unknown_site = answer_to(lambda s: s.post(s.body(), SiteId="999999999"), "site")
 missing_field = answer_to(lambda s: s.post({"dateFrom": s.body()["dateFrom"]}), "field")
 broken_json = answer_to(lambda s: s.post(b'{"dateFrom": ' * s.first.is_page), "json")
 # In two days, as tomorrow may have begun in the account's zone.
-future = answer_to(
-    lambda s: s.post(s.body(dateTo=api.wire_time(s.now + timedelta(days=2)))),
-    "value",
-    "--allow future",
-)
+in_two_days = timedelta(days=2)
+future = answer_to(lambda s: s.post(s.body(dateTo=api.wire_time(s.now + in_two_days))), "value")
 reversed_range = answer_to(
-    lambda s: s.post(s.body(dateFrom=api.wire_time(s.second + SECOND))), "value", "--allow reversed"
+    lambda s: s.post(s.body(dateFrom=api.wire_time(s.second + SECOND))), "value"
 )
-page_0 = answer_to(lambda s: s.post(s.body(pageOfResult=0)), as_page="--allow page-0")
-page_1 = answer_to(lambda s: s.post(s.body(pageOfResult=1)), as_page="--allow page-1")
-page_as_text = answer_to(
-    lambda s: s.ask(*s.range, pageOfResult=str(min(2, s.pages))), as_page="--allow page-text"
-)
-dots = answer_to(
-    lambda s: s.post(both(f"{s.second:%d.%m.%Y %H:%M:%S}")), as_refused="--refuse dots"
-)
-year_first = answer_to(lambda s: s.post(both(str(s.second))), as_page="--allow year-first")
-other_url = answer_to(at_other_url, as_page="--url both")
+page_0 = answer_to(lambda s: s.post(s.body(pageOfResult=0)))
+page_1 = answer_to(lambda s: s.post(s.body(pageOfResult=1)))
+page_as_text = answer_to(lambda s: s.ask(*s.range, pageOfResult=str(min(2, s.pages))))
+dots = answer_to(lambda s: s.post(dict.fromkeys(ENDS, f"{s.second:%d.%m.%Y %H:%M:%S}")))
+year_first = answer_to(lambda s: s.post(dict.fromkeys(ENDS, str(s.second))))
+
+
+def other_url(service: Calltouch) -> Found:
+    if not service.other_url:
+        raise UnansweredError("the URL in use is none of the two")
+    reply = service.post(service.body(), service.other_url)
+    return reply.words, *["--url both"] * reply.is_page
 
 
 def no_sms(service: Calltouch) -> Found:
@@ -239,7 +221,7 @@ def after_last(service: Calltouch) -> Found:
         raise UnansweredError("a range of one second brings no SMS, see above")
     reply = service.ask(service.second, service.second, pageOfResult=2)
     if not reply.is_page:
-        return reply.words, f"--refusal value={reply.status}:{reply.form}"
+        return reply.words, f"--value-status {reply.status}"
     if reply.page.rows:
         return "the last page again", "--beyond-last repeated"
     return "an empty page", "--beyond-last empty"
@@ -273,7 +255,7 @@ def fields(service: Calltouch) -> Found:
     names = [name for name in others if re.fullmatch(r"[A-Za-z_]{1,40}", name)]
     words = names + ["one that is not shown"] * (names != others)
     words += [f"not {name}" for name in FIELDS if any(name not in row for row in service.rows)]
-    return ", ".join(words) or "none", *(f"--also-field {name}" for name in names)
+    return (", ".join(words) or "none",)
 
 
 def statuses(service: Calltouch) -> Found:
@@ -282,7 +264,7 @@ def statuses(service: Calltouch) -> Found:
     # A word or two each; what is longer may be a text.
     known = sorted(o for o in others if re.fullmatch(r"[\w-]{1,20}:[^\W\d_]+( [^\W\d_]+){0,3}", o))
     words = known + ["others that are not shown"] * (len(others) > len(known))
-    return ", ".join(words) or "none", *(shlex.join(["--also-status", pair]) for pair in known)
+    return (", ".join(words) or "none",)
 
 
 # What costs points and matters least.
@@ -314,5 +296,4 @@ def rate(service: Calltouch) -> Found:
         return f"{served} served, none gets 429", "--rate 0"
     wait = limited[0].get("Retry-After", "")
     told = f"Retry-After {wait}" if wait.isdecimal() else "another Retry-After or none"
-    options = [f"--rate {served}", *[f"--retry-after {wait}"] * wait.isdecimal()]
-    return f"{served} served, {len(limited)} get 429 ({told})", *options
+    return f"{served} served, {len(limited)} get 429 ({told})", f"--rate {served}"
