@@ -34,27 +34,24 @@ def test_times_on_the_wire_are_day_first_and_padded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "texts"),
+    ("iso", "texts"),
     [
-        ("", ["01-04-2024 09:00:05", "01.04.2024 09:00:05", "1/4/2024 9:00:05"]),
-        ("", ["2024.04.01 09:00:05", "2024/04/01 09:00:05", "2024-04-01T09:00:05.999999"]),
-        ("", ["01-04-2024T09:00:05"]),
-        ("+00:00", ["2024-04-01T09:00:05Z", "2024-04-01T09:00:05+00:00"]),
-        ("+03:00", ["2024-04-01T09:00:05+03:00", "2024-04-01T09:00:05+03"]),
-        ("+03:30", ["2024-04-01T09:00:05+0330", "01-04-2024 09:00:05+03:30"]),
-        ("-03:30", ["2024-04-01T09:00:05-03:30"]),
+        ("09:00:05", ["01-04-2024 09:00:05", "01.04.2024 09:00:05", "1/4/2024 9:00:05"]),
+        ("09:00:05", ["2024.04.01 09:00:05", "2024/04/01 09:00:05", "2024-04-01T09:00:05.999999"]),
+        ("09:00:00", ["01-04-2024T09:00:00", "01.04.2024 09:00", "2024-04-01T09:00"]),
+        ("09:00:05+00:00", ["2024-04-01T09:00:05Z", "2024-04-01T09:00:05+00:00"]),
+        ("09:00:05+03:00", ["2024-04-01T09:00:05+03:00", "2024-04-01T09:00:05+03"]),
+        ("09:00:05+03:30", ["2024-04-01T09:00:05+0330", "01-04-2024 09:00:05+03:30"]),
+        ("09:00:05-03:30", ["2024-04-01T09:00:05-03:30"]),
     ],
 )
-def test_times_are_read_in_each_form_that_the_service_has(offset: str, texts: list[str]) -> None:
-    read = {api.read_wire_time(text).isoformat() for text in texts}
-    assert read == {f"2024-04-01T09:00:05{offset}"}
+def test_times_are_read_in_each_form_that_the_service_has(iso: str, texts: list[str]) -> None:
+    assert {api.read_wire_time(text).isoformat() for text in texts} == {f"2024-04-01T{iso}"}
 
 
-def test_a_month_may_be_first_and_seconds_may_be_missing() -> None:
-    april = datetime(2024, 4, 1, 9)
-    assert api.read_wire_time("01.04.2024 09:00") == april
-    assert api.read_wire_time("04/01/2024 09:00", month_first=True) == april
-    assert api.read_wire_time("2024-04-01T09:00", month_first=True) == april
+def test_a_month_may_be_first_but_not_after_a_year() -> None:
+    for text in ("04/01/2024 09:00", "2024-04-01T09:00"):
+        assert api.read_wire_time(text, month_first=True) == datetime(2024, 4, 1, 9)
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ def refusal(**changes: Any) -> str:
 
 
 def test_settings_are_typed_and_defaults_are_the_forms() -> None:
-    assert Config.parse(settings(end_date="2024-05-31"), NOW) == Config(
+    assert Config.parse(settings(end_date="2024-04-01"), NOW) == Config(
         access_token=TOKEN,
         site_id=SITE_ID,
         start=datetime(2024, 4, 1),
-        end=datetime(2024, 5, 31, 23, 59, 59),
+        end=datetime(2024, 4, 1, 23, 59, 59),
         zone=pendulum.timezone("Europe/Moscow"),
         lookback=timedelta(days=3),
         lookback_interval=timedelta(),

@@ -20,6 +20,7 @@ from unit_tests.account import Row, row
 from unit_tests.conftest import stream
 
 MOSCOW = pendulum.timezone("Europe/Moscow")
+Period = tuple[datetime, datetime]
 APRIL = (datetime(2024, 4, 1), datetime(2024, 4, 30, 23, 59, 59))
 YEAR = (datetime(2024, 1, 1), datetime(2024, 12, 31, 23, 59, 59))
 SENT = "01-04-2024 15:05:32"
@@ -27,10 +28,7 @@ SCHEMA = SmsMessages.get_json_schema(stream())
 
 
 def make(
-    *rows: Row,
-    period: tuple[datetime, datetime] = APRIL,
-    zone: str = "Europe/Moscow",
-    site_id: str = "1",
+    *rows: Row, period: Period = APRIL, zone: str = "Europe/Moscow", site_id: str = "1"
 ) -> list[Row]:
     """Return the records of an answer for that period that holds just these rows."""
     maker = RecordMaker(site_id, pendulum.timezone(zone))
