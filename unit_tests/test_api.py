@@ -141,8 +141,7 @@ ODD_ROWS: list[Any] = [["secret"], {"70000000001": {}}, {"0": "secret"}, "secret
 
 def api_error(code: int, message: str | None) -> dict[str, Any]:
     error = {"errorCode": code, "errorMessage": message, "errorDescription": None}
-    data = {"type": "apiError", "apiErrorData": error, "validationErrorData": None}
-    return {"meta": [], "data": data}
+    return {"data": {"type": "apiError", "apiErrorData": error, "validationErrorData": None}}
 
 
 def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str, Any]:

@@ -54,15 +54,11 @@ def test_dates_and_amounts_stay_readable(words: str) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        TOKEN,
-        TOKEN.upper(),
-        quote(TOKEN),
-        quote(TOKEN, safe=""),
+        *(TOKEN, TOKEN.upper(), quote(TOKEN), quote(TOKEN, safe="")),
         quote(quote(TOKEN, safe="").lower()),
         json.dumps(TOKEN)[1:-1].replace("/", "\\/"),
         "".join(f"\\u{ord(sign):04X}" for sign in TOKEN),
-        "\u200b".join(TOKEN),
-        "\n".join(TOKEN),
+        *("\u200b".join(TOKEN), "\n".join(TOKEN)),
     ],
 )
 def test_a_secret_is_masked_in_any_form(form: str) -> None:

@@ -4,7 +4,7 @@ import copy
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ import orjson
 import pytest
 import requests_mock
 from airbyte_cdk.models import FailureType, Status, StreamDescriptor, SyncMode
-from airbyte_cdk.sources.streams import Stream
-from airbyte_cdk.sources.streams.core import StreamData
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import SourceCalltouchSms, api
 from source_calltouch_sms.run import run
 from source_calltouch_sms.source import CATALOG_FORM, SETTINGS_FORM, STATE_FORM
+from source_calltouch_sms.streams import SmsMessages
 from unit_tests.conftest import settings
 
 LOGGER = logging.getLogger("airbyte")
@@ -33,22 +32,16 @@ def check(**changes: Any) -> tuple[Status, str]:
     return status.status, status.message or ""
 
 
-def test_a_check_is_one_call_over_one_second(requests_mock: requests_mock.Mocker) -> None:
+def test_a_check_is_one_call_over_one_second_once_the_settings_are_right(
+    requests_mock: requests_mock.Mocker,
+) -> None:
     requests_mock.post(api.URL, json={"meta": [], "data": []})
-    assert check(phone_numbers=["+7 000 123-45-67"]) == (Status.SUCCEEDED, "")
-    (request,) = requests_mock.request_history
-    second = "01-04-2024 00:00:00"
-    assert request.json() == {
-        "dateFrom": second,
-        "dateTo": second,
-        "phoneNumbers": ["+7 000 123-45-67"],
-    }
-
-
-def test_settings_are_checked_before_the_network(requests_mock: requests_mock.Mocker) -> None:
     fault = "The setting End date (end_date): 2024-01-01 is before the start date, 2024-04-01."
     assert check(end_date="2024-01-01") == (Status.FAILED, fault)
-    assert not requests_mock.called
+    assert check() == (Status.SUCCEEDED, "")
+    second = "01-04-2024 00:00:00"
+    (request,) = requests_mock.request_history
+    assert request.json() == {"dateFrom": second, "dateTo": second}
 
 
 def test_a_failed_check_ends_with_calltouchs_words_without_the_token(
@@ -73,10 +66,8 @@ def test_what_the_user_cannot_fix_leaves_a_check_as_an_error(
 
 def test_discover_names_one_stream_without_network(requests_mock: requests_mock.Mocker) -> None:
     (stream,) = SourceCalltouchSms().discover(LOGGER, settings()).streams
-    assert stream.name == "sms_messages"
-    assert stream.source_defined_primary_key == [["smsKey"]]
-    assert stream.default_cursor_field == ["dateSent"]
-    assert stream.source_defined_cursor is True
+    assert (stream.name, stream.source_defined_primary_key) == ("sms_messages", [["smsKey"]])
+    assert (stream.source_defined_cursor, stream.default_cursor_field) == (True, ["dateSent"])
     assert stream.supported_sync_modes == [SyncMode.full_refresh, SyncMode.incremental]
     properties = stream.json_schema["properties"]
     assert all(field["description"] for field in properties.values())
@@ -126,33 +117,6 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-class Failing(Stream):
-    """A stream of two slices, the second of which fails."""
-
-    name = "sms_messages"
-    primary_key = "smsKey"
-    cursor_field = "dateSent"
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-        self.state: MutableMapping[str, Any] = {}
-
-    def get_json_schema(self) -> Mapping[str, Any]:  # type: ignore[override]  # theirs is cached
-        return {}
-
-    def stream_slices(self, **_: Any) -> Iterable[Mapping[str, Any]]:
-        return [{"day": 1}, {"day": 2}]
-
-    def read_records(
-        self, *_: Any, stream_slice: Mapping[str, Any] | None = None, **__: Any
-    ) -> Iterable[StreamData]:
-        assert stream_slice
-        yield {"day": stream_slice["day"]}
-        if stream_slice["day"] == 2:
-            raise self._error
-        self.state = {"dateSent": "2024-04-01T00:00:00+03:00"}
-
-
 @pytest.mark.parametrize(
     ("error", "sentence", "failure_type"),
     [
@@ -172,7 +136,14 @@ def test_a_failed_read_ends_by_its_cause_told_once(
     sentence: str,
     failure_type: FailureType,
 ) -> None:
-    monkeypatch.setattr(SourceCalltouchSms, "streams", lambda *_: [Failing(error)])
+    def records(sms: SmsMessages, *_: Any, stream_slice: Any, **__: Any) -> Iterable[Any]:
+        yield {"day": stream_slice["day"]}
+        if stream_slice["day"] == 2:
+            raise error
+        sms.state = {"dateSent": "2024-04-01T00:00:00+03:00"}
+
+    monkeypatch.setattr(SmsMessages, "stream_slices", lambda *_, **__: [{"day": 1}, {"day": 2}])
+    monkeypatch.setattr(SmsMessages, "read_records", records)
     path = tmp_path / "config.json"
     path.write_bytes(orjson.dumps(settings()))
     with pytest.raises(AirbyteTracedException) as raised:
