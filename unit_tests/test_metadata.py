@@ -82,9 +82,7 @@ def test_the_registry_says_of_package_form_and_stream_what_they_are() -> None:
     assert DATA["allowedHosts"]["hosts"] == [urlsplit(api.URL).hostname, "${api_url}"]
     (stream,) = SourceCalltouchSms().streams(settings())
     assert DATA["suggestedStreams"]["streams"] == [stream.name]
-    icon = re.search("<svg (.+?)>", text(DATA["icon"]))
-    assert icon
-    assert icon[1].endswith('width="250" height="250" viewBox="0 0 250 250"')
+    assert 'width="250" height="250" viewBox="0 0 250 250">' in text(DATA["icon"])
 
 
 def test_the_pythons_are_the_cdks_and_the_same_in_package_and_ci() -> None:

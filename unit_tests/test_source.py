@@ -195,11 +195,10 @@ def test_a_file_in_the_form_that_errors_show_is_read_with_a_byte_order_mark_too(
     assert read(str(path)) == plain
 
 
-@pytest.mark.parametrize("nothing", [b"[]", b"{}", b"null"])
-def test_a_state_of_nothing_is_no_state(tmp_path: Path, nothing: bytes) -> None:
-    path = tmp_path / "state.json"
-    path.write_bytes(nothing)
-    assert SourceCalltouchSms.read_state(str(path)) == []
+@pytest.mark.parametrize("nothing", ["[]", "{}", "null"])
+def test_a_state_of_nothing_is_no_state(tmp_path: Path, nothing: str) -> None:
+    (tmp_path / "file").write_text(nothing)
+    assert SourceCalltouchSms.read_state(str(tmp_path / "file")) == []
 
 
 @pytest.mark.parametrize(
@@ -229,11 +228,15 @@ def test_a_state_of_nothing_is_no_state(tmp_path: Path, nothing: bytes) -> None:
 def test_a_file_in_another_form_is_named_and_the_form_is_shown(
     tmp_path: Path, kind: str, written: bytes
 ) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(written)
-    assert fault(kind, path).endswith(READERS[kind][1])
+    (tmp_path / "file").write_bytes(written)
+    assert fault(kind, tmp_path / "file").endswith(READERS[kind][1])
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, kind: str) -> None:
     assert "cannot be read: No such file" in fault(kind, tmp_path / "absent")
+
+
+def test_a_file_that_is_no_json_is_named_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text('{"a": 1, b}')
+    assert "line 1 column 10 (char 9)): {" in fault("settings", tmp_path / "file")
