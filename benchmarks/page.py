@@ -61,8 +61,6 @@ def filled(page: str) -> str:
 
 def section(result: dict[str, Any]) -> str:
     """Return a table, and under it when it was measured, and on what."""
-    if not result:
-        return "Not yet measured."
     rows = result["rows"]
     titles = list(dict.fromkeys(title for row in rows for title in row))
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)]]
@@ -84,8 +82,7 @@ def chart(rows: list[dict[str, Any]]) -> str:
     """Return an SVG: a group of bars for each latency, and the API's limit across all."""
     drawn, y = [], 70
     for delay, *rates in (row.items() for row in rows):
-        heading = f"each answer takes {delay[1]} s"
-        drawn.append(f'<text x="0" y="{y}" font-weight="bold">{heading}</text>')
+        drawn.append(f'<text x="0" y="{y}" font-weight="bold">answers take {delay[1]} s</text>')
         for color, (name, rate) in zip(COLORS, rates, strict=True):
             y += 24
             drawn += [

@@ -180,10 +180,9 @@ def points(size: float) -> list[Row]:
                 stats = timed(sandbox, state=states, lookback_interval_hours=hours)[2]
                 return int(stats["points"])
 
-            day = timedelta(1)
-            update = cost(24, timedelta(hours=1), day)  # which reads four days
+            update = cost(24, timedelta(hours=1), timedelta(1))  # which reads four days
             for schedule, syncs in (("daily", 1), ("hourly", 24), ("every 15 minutes", 96)):
-                last = day / syncs
+                last = timedelta(1) / syncs
                 cells[f"{schedule}, 0"] = syncs * cost(0, last, last)
                 new_only = cost(24, last, last) if syncs > 1 else 0
                 cells[f"{schedule}, 24"] = update + (syncs - 1) * new_only

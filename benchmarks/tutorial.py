@@ -37,10 +37,7 @@ class SmsMessages(HttpStream):
         return {"Access-Token": config["access_token"], "SiteId": config["site_id"]}
 
     def request_body_json(
-        self,
-        stream_state: Mapping[str, Any] | None,
-        stream_slice: Mapping[str, Any] | None = None,
-        next_page_token: Mapping[str, Any] | None = None,
+        self, *_: Any, next_page_token: Mapping[str, Any] | None = None, **__: Any
     ) -> Mapping[str, Any]:
         first, last = (date.fromisoformat(self._config[k]) for k in ("start_date", "end_date"))
         return {
