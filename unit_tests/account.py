@@ -4,7 +4,6 @@ import json
 import random
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,16 +11,18 @@ from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any
 
+import pendulum
 import requests
-import requests_mock
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api
+from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import RefusedError, config_error, transient_error
 from source_calltouch_sms.fetcher import Fetched
+from source_calltouch_sms.records import RecordMaker
 from source_calltouch_sms.windows import PageRequest
 
 Row = dict[str, Any]
@@ -38,6 +39,10 @@ FAULTS = {
     "empty": (200, ""),
     "api-error": (400, '{"data": {"apiErrorData": {"errorCode": 5, "errorMessage": "Сбой"}}}'),
     "revoked": (200, '{"message": "Invalid credentials."}'),
+    "refused": (
+        200,
+        '{"data": {"validationErrorData": {"violations": [{"fieldPath": "phoneNumbers"}]}}}',
+    ),
     "other words": (200, '{"message": "Ведутся работы"}'),
     "firewall": (403, "<html>"),
     "unknown": (200, '{"result": []}'),
@@ -45,6 +50,7 @@ FAULTS = {
 
 TOKEN = "model-token"
 SITE_ID = "4242"
+MAKER = RecordMaker(SITE_ID, pendulum.timezone("Europe/Moscow"))
 START = datetime(2024, 4, 1)
 SECONDS = 6_523_200
 """From the settings' start date to their now."""
@@ -91,21 +97,18 @@ class Account:
     rows: list[Row]
     page_size: int = api.PAGE_SIZE
     order: Callable[[Row], Any] = lambda _: 0
-    before_answer: Callable[[int], None] = lambda _: None
-    """May change the account as a call comes in."""
-    spoil: Callable[[int, dict[str, Any]], None] = lambda *_: None
-    """May change the answer."""
+    before_answer: Callable[[int], object] = lambda _: None
+    """May change the account as a call comes in, whose body is the last of `bodies`."""
+    spoil: Callable[[int, dict[str, Any]], object] = lambda *_: None
+    """May change a page."""
     faults: dict[int, str] = field(default_factory=dict)
     """What happens to the call of that number, by its name in `FAULTS`."""
-    outages: list[tuple[float, float, str]] = field(default_factory=list)
-    """What happens to every call from one moment to another, in seconds since the first call."""
     longest: timedelta | None = None
     """A longer range is answered with 504."""
     shuffle: random.Random | None = None
     """Rows that `order` does not tell apart come in another order at every call."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _began: float = 0.0
 
     def answer(self, request: Any, context: Any) -> str:
         """Answer a call, as the API's page says."""
@@ -142,12 +145,8 @@ class Account:
 
     def _answer(self, body: dict[str, Any]) -> tuple[int, str]:
         self.bodies.append(body)
-        call, now = len(self.bodies), time.monotonic()
-        self._began = self._began or now
+        call = len(self.bodies)
         self.before_answer(call)
-        fault = self.faults.get(call, "")
-        for begins, ends, name in self.outages:
-            fault = name if begins <= now - self._began < ends else fault
         start, end = (api.read_wire_time(body[bound]) for bound in ("dateFrom", "dateTo"))
         assert start <= end
         assert set(body) <= {"dateFrom", "dateTo", "phoneNumbers", "pageOfResult"}
@@ -156,9 +155,10 @@ class Account:
         if self.shuffle:
             self.shuffle.shuffle(self.rows)
         document = self._document(body, start, end)
-        self.spoil(call, document)
+        if "totalCountSms" in document["data"]:
+            self.spoil(call, document["data"])
         answer = json.dumps(document)
-        status, text = FAULTS.get(fault, (200, answer))
+        status, text = FAULTS.get(self.faults.get(call, ""), (200, answer))
         return status, answer[: len(answer) // 2] if text == HALF else text
 
     def _document(self, body: dict[str, Any], start: datetime, end: datetime) -> dict[str, Any]:
@@ -183,13 +183,9 @@ class Account:
             },
         }
 
-    def serve(self, mock: requests_mock.Mocker) -> None:
-        """Answer at the documented address."""
-        mock.post(api.URL, text=self.answer)
-
     def identities(self) -> Counter[Identity]:
-        """Count the SMS by what does not change of them."""
-        return Counter(identity(r) for r in self.rows)
+        """Count the SMS that are there."""
+        return identities(self.rows)
 
 
 def sent(sms: Row) -> datetime:
@@ -211,7 +207,7 @@ def identity(sms: Row) -> Identity:
 
 
 def identities(records: Iterable[Row]) -> Counter[Identity]:
-    """Count records as `Account.identities` counts rows."""
+    """Count rows or records by what does not change of them."""
     return Counter(identity(record) for record in records)
 
 
@@ -226,3 +222,14 @@ def response(
     answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
     answer.request = requests.Request("POST", api.URL, json=asked).prepare()
     return answer
+
+
+def parse(answer: requests.Response) -> Answer:
+    """Read a page that `Account.fetch` has given."""
+    asked = json.loads(answer.request.body or b"")
+    try:
+        page = api.read_page(answer.content)
+    except api.ErrorBody as error:
+        raise transient_error(f"Calltouch's answer is cut off: {error}") from None
+    bounds = (api.read_wire_time(asked[bound]) for bound in ("dateFrom", "dateTo"))
+    return Answer(page.total, list(MAKER.records(page.rows, *bounds)))

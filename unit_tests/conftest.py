@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,22 +10,17 @@ from typing import Any
 import pendulum
 import pytest
 import requests_mock
-from airbyte_cdk.models import (
-    AirbyteMessage,
-    AirbyteStream,
-    ConfiguredAirbyteCatalog,
-    ConfiguredAirbyteStream,
-    DestinationSyncMode,
-    SyncMode,
-    Type,
-)
+from airbyte_cdk.models import AirbyteMessage, SyncMode
+from airbyte_cdk.test.catalog_builder import CatalogBuilder
 from airbyte_cdk.test.state_builder import StateBuilder
 
-from source_calltouch_sms import SourceCalltouchSms
+from source_calltouch_sms import SourceCalltouchSms, api
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.streams import SYNC, SmsMessages, Timeouts
-from unit_tests.account import SITE_ID, START, TOKEN, Account, Row, row
+from unit_tests.account import SITE_ID, START, TOKEN, Account, Row, identities, row
+
+Serve = Callable[[Account], Account]
 
 NOW = pendulum.datetime(2024, 6, 15, 12, 1, tz="Europe/Moscow")
 """A sync reads up to a minute before."""
@@ -54,13 +49,29 @@ class Read:
 
     records: list[Row] = field(default_factory=list)
     states: list[Mapping[str, Any]] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)
     error: Exception | None = None
 
     @property
     def state(self) -> Mapping[str, Any]:
         """The last state."""
         return self.states[-1] if self.states else {}
+
+    @property
+    def table(self) -> dict[str, Row]:
+        """The records by key, as a destination keeps them."""
+        return {record["smsKey"]: record for record in self.records}
+
+    @property
+    def words(self) -> str:
+        """The error's; empty if there is none."""
+        return str(self.error or "")
+
+
+def assert_complete(sync: Read, account: Account) -> None:
+    """See that a read has brought every SMS of an account once, each under a key of its own."""
+    assert not sync.error, sync.words
+    assert identities(sync.records) == account.identities()
+    assert len(sync.table) == len(sync.records)
 
 
 class _Source(SourceCalltouchSms):
@@ -84,60 +95,36 @@ def messages(
     state: Mapping[str, Any] | None = None,
     sync_mode: SyncMode = SyncMode.incremental,
     **internal: Any,
-) -> Iterator[AirbyteMessage]:
+) -> Generator[AirbyteMessage, None, None]:
     """Run the CDK's own read over a stream."""
-    catalog = ConfiguredAirbyteCatalog(
-        [
-            ConfiguredAirbyteStream(
-                AirbyteStream("sms_messages", {}, [SyncMode.full_refresh, SyncMode.incremental]),
-                sync_mode,
-                DestinationSyncMode.append,
-            )
-        ]
-    )
+    catalog = CatalogBuilder().with_stream("sms_messages", sync_mode).build()
     states = StateBuilder().with_stream_state("sms_messages", dict(state or {})).build()
     source = _Source(sms_messages)
-    return source.read(sms_messages.logger, settings(**internal), catalog, states)
+    yield from source.read(sms_messages.logger, settings(**internal), catalog, states)
 
 
 def read(
     sms_messages: SmsMessages,
     state: Mapping[str, Any] | None = None,
     sync_mode: SyncMode = SyncMode.incremental,
+    stop: int = 0,
     **internal: Any,
 ) -> Read:
-    """Read to the end, or to the error that ends it."""
+    """Read to the end, to the error that ends it, or until `stop` records have come."""
     result = Read()
+    reading = messages(sms_messages, state, sync_mode, **internal)
     try:
-        for message in messages(sms_messages, state, sync_mode, **internal):
-            if message.type == Type.RECORD and message.record:
+        for message in reading:
+            if message.record:
                 result.records.append(message.record.data)
-            elif message.type == Type.STATE and message.state and message.state.stream:
-                blob = message.state.stream.stream_state
-                result.states.append(dict(blob.__dict__) if blob else {})
-            elif message.type == Type.TRACE and message.trace and message.trace.error:
-                result.logs.append(message.trace.error.message)
+            if message.state and message.state.stream and message.state.stream.stream_state:
+                result.states.append(dict(message.state.stream.stream_state.__dict__))
+            if stop and len(result.records) == stop:
+                break
     except Exception as error:  # noqa: BLE001 - the test looks at it
         result.error = error
-        result.logs.append(str(error))
+    reading.close()
     return result
-
-
-def read_some(
-    sms_messages: SmsMessages, state: Mapping[str, Any], stop: int, table: dict[str, Row]
-) -> Mapping[str, Any]:
-    """Read `stop` records into a table, leave, and return the last state that was emitted."""
-    reading = messages(sms_messages, state)
-    for message in reading:
-        if message.record:
-            table[message.record.data["smsKey"]] = message.record.data
-            stop -= 1
-        if message.state and message.state.stream and message.state.stream.stream_state:
-            state = dict(message.state.stream.stream_state.__dict__)
-        if not stop:
-            break
-    reading.close()  # type: ignore[attr-defined]
-    return state
 
 
 def spread(count: int, **more: Any) -> list[Row]:
@@ -158,12 +145,12 @@ def logs(
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Account], Account]]:
+def serve() -> Iterator[Serve]:
     """Serve a model account at the documented address."""
     with requests_mock.Mocker() as mock:
 
         def serve_account(account: Account) -> Account:
-            account.serve(mock)
+            mock.post(api.URL, text=account.answer)
             return account
 
         yield serve_account
