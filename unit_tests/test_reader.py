@@ -239,6 +239,7 @@ def twins_on_two_pages() -> list[Row]:
         (with_ties(mailings(20, 30)), 20),
         (with_ties(mailings(60, 30)), 55),
         (Account([*mailings(1, 310), *mailings(1, 30)]), 40),
+        (Account(shuffled(mailings(1, 100) * 3)), 40),
         (with_ties(mailings(1, 310)), 120),
         (Account(twins_on_two_pages()), 13),
         (Account(shuffled(twins_on_two_pages())), 24),
@@ -258,11 +259,17 @@ def test_each_sms_comes_once_within_the_requests_promised(account: Account, most
 
 
 @pytest.mark.parametrize(
-    ("count", "cap", "most"),
-    [(25_000, api.PAGE_SIZE, 20), (25_000, 2 * api.PAGE_SIZE, 20), (api.PAGE_SIZE, 10**6, 4)],
+    ("rows", "cap", "most"),
+    [
+        (evenly(25_000), api.PAGE_SIZE, 20),
+        (evenly(25_000, 30), 2 * api.PAGE_SIZE, 20),
+        (evenly(api.PAGE_SIZE), 10**6, 4),
+    ],
 )
-def test_a_total_of_full_pages_that_is_a_cap_is_found_out(count: int, cap: int, most: int) -> None:
-    account = Account(evenly(count))
+def test_a_total_of_full_pages_that_is_a_cap_is_found_out(
+    rows: list[Row], cap: int, most: int
+) -> None:
+    account = Account(rows)
     account.spoil = lambda _, data: data.update(totalCountSms=min(data["totalCountSms"], cap))
     assert_complete(read(account), account)
     assert len(account.bodies) <= most
@@ -410,6 +417,13 @@ def test_a_count_that_never_fits_fails_soon_with_the_numbers_or_is_counted_as_se
     assert set(sync.reader.incomplete) == {lacking}
     assert len(sync.records) == count - sum(sync.reader.incomplete)
     assert len(account.bodies) < 60
+
+
+def test_of_several_short_answers_the_best_counts() -> None:
+    account, lacking = Account(evenly(50), page_size=100), iter([9, 3, *[9] * 20])
+    account.spoil = lambda _, data: data.update(smsDetails=data["smsDetails"][: -next(lacking)])
+    sync = read(account, require_complete_windows=False)
+    assert (sync.reader.incomplete, len(sync.records)) == ([3], 47)
 
 
 @pytest.mark.parametrize("total", [10**12 - 1, 10**7])

@@ -51,7 +51,11 @@ def warnings(logs: pytest.LogCaptureFixture) -> list[str]:
 
 
 def requests_running() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("calltouch")]
+    """Return the requests that do not end."""
+    threads = [t for t in threading.enumerate() if t.name.startswith("calltouch")]
+    for thread in threads:
+        thread.join(10)
+    return [thread.name for thread in threads if thread.is_alive()]
 
 
 # The request.
@@ -134,8 +138,7 @@ def test_slices_obey_the_state_they_are_given_and_end_where_nobody_reads_them(
     serve: Serve,
 ) -> None:
     account, sms = serve(Account([])), stream()
-    state = {"dateSent": "2024-06-10T10:00:00+03:00"}
-    for _ in range(2):
+    for state in ({"dateSent": "2024-06-10T10:00:00+03:00"}, None):
         (part,) = sms.stream_slices(sync_mode=SyncMode.incremental, stream_state=state)
         assert part == {**ALL, "dateFrom": "07-06-2024 10:00:00"}
     assert not account.bodies
