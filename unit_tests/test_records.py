@@ -49,6 +49,7 @@ def test_a_record_is_the_row_with_site_zone_and_a_key_that_is_the_same_in_every_
     sms = row(SENT, number="70000000001", text="Привет")
     added = {"siteId": "1", "dateSent": "2024-04-01T15:05:32+03:00"}
     assert make(sms) == [{**sms, **added, "smsKey": "6288f9254f14cbdd81f810ca6225ba67"}]
+    assert [key[:8] for key in keys(sms, sms, sms)] == ["6288f925", "d3b03886", "a340c121"]
 
 
 # Keys.
@@ -198,9 +199,10 @@ def test_where_nothing_tells_the_day_from_the_month_only_the_documented_order_is
 
 def test_an_answer_that_tells_the_day_from_the_month_does_so_for_the_next_ones() -> None:
     maker = RecordMaker("1", MOSCOW)
-    next(maker.records([row("04/13/2024 00:00:00"), row("01/12/2024 00:00:00")], *YEAR))
-    (record,) = maker.records([row("04/01/2024 15:05:32")], *YEAR)
-    assert record["dateSent"] == "2024-04-01T15:05:32+03:00"
+    for telling, date in ((SENT, "2024-04-01"), ("04-13-2024 00:00:00", "2024-01-04")):
+        next(maker.records([row(telling), row("01-12-2024 00:00:00")], *YEAR))
+        _, record = maker.records([row("04-04-2024 00:00:00"), row(SENT)], *YEAR)
+        assert record["dateSent"] == f"{date}T15:05:32+03:00"
 
 
 @given(
@@ -227,8 +229,8 @@ def test_no_date_is_read_with_day_and_month_exchanged(
 
 NESTED = "[" * 500 + "]" * 500
 NO_DATES = [
-    *("yesterday", "31-02-2024 00:00:00", "01-04-2024 15:05:99", "01-04-2024 24:05:32"),
-    *("01-04-2024", "", None, 1711973132),
+    *("yesterday", "31-02-2024 00:00:00", "01-04-2024 15:05:60", "01-04-2024 24:05:32"),
+    *("01-04-2024 15:60:32", "01-04-2024", "", None, 1711973132),
 ]
 
 

@@ -73,10 +73,8 @@ def test_a_cut_leaves_no_part_of_a_secret(length: int) -> None:
 
 
 def test_what_does_not_print_is_left_out() -> None:
-    words = (
-        "\x1b[31mКрасное\x07\u202e\n\u2066и\u2069 \ufeffнет\r\n\u2028\ud83d\U000e0041 \U0001f600"
-    )
-    assert REDACTOR.clean(words) == "[31mКрасное и нет \U0001f600"
+    words = "\x1b[31mАлое\x07\u202e\n\u2066и\u2069 \ufeffнет\r\n\u2028\ud83d\U000e0041 \U0001f600"
+    assert REDACTOR.clean(words) == "[31mАлое и нет \U0001f600"
 
 
 def test_words_are_quoted_without_a_full_stop() -> None:
