@@ -3,14 +3,11 @@
 import pytest
 
 LONGEST = {
-    "test_failures",
-    "test_faults",
-    "test_hostile",
-    "test_hostile_killed",
-    "test_platform",
-    "test_privacy",
+    "test_accounts",
+    "test_commands",
+    "test_ends",
+    "test_manners",
     "test_reader",
-    "test_storms",
 }
 
 

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from integration_tests.platform_rules import Said, judge
+from integration_tests.platform_rules import Output, judge
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "main.py")]
@@ -20,80 +20,30 @@ Sms = Mapping[str, Any]
 Plan = list[dict[str, Any]]  # of faults, as the sandbox takes it
 
 
-def catalog(sync_mode: str) -> dict[str, Any]:
-    """Return the configured catalog of `integration_tests` for a sync mode."""
-    name = "configured_catalog.json" if sync_mode == "incremental" else "full_refresh_catalog.json"
-    configured: dict[str, Any] = json.loads((ROOT / "integration_tests" / name).read_text())
-    return configured
-
-
-class Output(Said):
-    """What a command said, as tests ask for it."""
-
-    @property
-    def written(self) -> bytes:
-        """All that it wrote, for the search."""
-        return self.out + self.err
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The records' data."""
-        return [record["data"] for record in self.of("RECORD")]
-
-    @property
-    def states(self) -> list[dict[str, Any]]:
-        """The states, as a state file holds them."""
-        return self.of("STATE")
-
-    @property
-    def cursors(self) -> list[str | None]:
-        """The states' `dateSent`."""
-        return [s["stream"].get("stream_state", {}).get("dateSent") for s in self.states]
-
-    @property
-    def errors(self) -> list[dict[str, Any]]:
-        """The TRACE errors."""
-        return self.traces("ERROR")
-
-    @property
-    def statuses(self) -> list[str]:
-        """The stream's statuses."""
-        return [status["status"] for status in self.traces("STREAM_STATUS")]
-
-    @property
-    def logs(self) -> str:
-        """The log, a message a line."""
-        return "\n".join(log["message"] for log in self.of("LOG"))
-
-    @property
-    def status(self) -> tuple[str, str | None]:
-        """What `check` found, and its sentence."""
-        (found,) = self.of("CONNECTION_STATUS")
-        return found["status"], found.get("message")
-
-
 def start(
     folder: Path,
     command: str,
     config: Mapping[str, Any] | None = None,
     state: list[dict[str, Any]] | None = None,
-    sync_mode: str = "incremental",
     *options: str,
+    catalog: str = "configured_catalog.json",
+    program: Sequence[str] = COMMAND,
+    **environment: str,
 ) -> "subprocess.Popen[bytes]":
     """Start a command, its files in a folder."""
-    files = {"config": config, "state": state}
-    files["catalog"] = catalog(sync_mode) if command == "read" else None
     arguments = [command, *options]
-    for name, content in files.items():
-        if content is not None:
+    if command == "read":
+        arguments += ["--catalog", str(ROOT / "integration_tests" / catalog)]
+    for name, content in (("config", config), ("state", state)):
+        if content:
             path = folder / f"{name}.json"
             path.write_text(json.dumps(content))
             arguments += [f"--{name}", str(path)]
-    environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    inherited = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*program, *arguments],
         cwd=folder,
-        env=environment,
+        env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -105,7 +55,12 @@ def run(
     """Run a command to its end; what it says must keep to the platform's rules."""
     with start(folder, command, config, *args, **kwargs) as process:
         out, err = process.communicate(timeout=TIMEOUT)
-    output = Output(command, out, err, process.returncode, config or {})
+    return judged(command, out, err, process.returncode, config or {})
+
+
+def judged(*said: Any) -> Output:
+    """Return what a command said, once it is found to keep to the platform's rules."""
+    output = Output(*said)
     judge(output)
     return output
 
@@ -117,28 +72,29 @@ def out(*command: str | Path, folder: Path | None = None) -> str:
     return done.stdout
 
 
-def lines(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
-    """Yield a running command's messages as they come; a line that was cut off is none."""
-    assert process.stdout
-    for line in process.stdout:
-        if line.endswith(b"\n"):
-            yield json.loads(line)
+def up_to(process: "subprocess.Popen[bytes]", words: bytes) -> bytes:
+    """Return what a running command writes, up to a line with these words."""
+    written = b""
+    for line in process.stdout or ():
+        written += line
+        if words in line:
+            break
+    return written
 
 
 def killed(
-    folder: Path, config: Mapping[str, Any], count: int, state: list[dict[str, Any]] | None = None
+    folder: Path, config: Mapping[str, Any], count: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Kill a sync after so many records; return their data, and the states that came with them."""
     records: list[dict[str, Any]] = []
     states: list[dict[str, Any]] = []
-    with start(folder, "read", config, state) as process:
-        for message in lines(process):
+    with start(folder, "read", config) as process:
+        while len(records) < count and (line := process.stdout and process.stdout.readline()):
+            message = json.loads(line)
             if message["type"] == "RECORD":
                 records.append(message["record"]["data"])
             elif message["type"] == "STATE":
                 states.append(message["state"])
-            if len(records) == count:
-                break
         process.kill()
     assert len(records) == count
     return records, states

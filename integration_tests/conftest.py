@@ -1,6 +1,5 @@
-"""What the integration tests share: a sandbox, and signals that commands heed."""
+"""What the integration tests share: a sandbox."""
 
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,14 +20,3 @@ def sandbox(calltouch: Sandbox) -> Iterator[Sandbox]:
     calltouch.reset_stats()
     yield calltouch
     calltouch.set_faults([])
-
-
-@pytest.fixture
-def heeded_signals() -> Iterator[None]:
-    """Let children inherit no ignored signal, as from a shell that runs the tests behind itself."""
-    before = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGHUP)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    for stop, handler in before.items():
-        signal.signal(stop, handler)

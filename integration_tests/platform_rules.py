@@ -24,7 +24,7 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Said:
+class Output:
     """All that a command said, and the settings it was given."""
 
     command: str
@@ -52,6 +52,34 @@ class Said:
         lines = self.out.splitlines(keepends=True)
         return b"".join(ln for ln in lines if not ln.startswith(b'{"type":"RECORD"')) + self.err
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The records' data."""
+        return [record["data"] for record in self.of("RECORD")]
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        """The states, as a state file holds them."""
+        return self.of("STATE")
+
+    @property
+    def statuses(self) -> list[str]:
+        """The stream's statuses."""
+        return [status["status"] for status in self.traces("STREAM_STATUS")]
+
+    @property
+    def logs(self) -> str:
+        """The log, a message a line."""
+        return "\n".join(log["message"] for log in self.of("LOG"))
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        """What a command failed with: the type, which FAILED counts as, and the words."""
+        for status in self.of("CONNECTION_STATUS"):
+            return "config_error", str(status.get("message"))
+        error = self.traces("ERROR")[0]
+        return error["failure_type"], error["message"]
+
 
 def forms(secret: str) -> set[bytes]:
     """Return a secret in plain, escaped once and twice, and as bytes are shown."""
@@ -60,7 +88,7 @@ def forms(secret: str) -> set[bytes]:
     return {text.encode() for text in texts | {text.replace("\\", "\\\\") for text in texts}}
 
 
-def judge(said: Said) -> None:
+def judge(said: Output) -> None:
     """Assert that the platform takes all of it as it is meant."""
     faults = [f"{rule.__doc__}\n  {fault}" for rule in RULES for fault in rule(said)]
     assert not faults, "\n".join([said.command, *faults])
@@ -69,7 +97,7 @@ def judge(said: Said) -> None:
 # The rules yield what is wrong. Later ones rely on earlier ones.
 
 
-def lines_are_messages(said: Said) -> Iterator[str]:
+def lines_are_messages(said: Output) -> Iterator[str]:
     """A line is one message: what is none, or has 20 million characters, is not taken as data."""
     types = {"RECORD", "STATE", "LOG", "SPEC", "CONNECTION_STATUS", "CATALOG", "TRACE", "DEBUG"}
     for line, message in zip(said.out.splitlines(), said.messages, strict=True):
@@ -80,7 +108,7 @@ def lines_are_messages(said: Said) -> Iterator[str]:
             yield line[:80].decode(errors="replace")
 
 
-def a_command_gives_its_one_answer(said: Said) -> Iterator[str]:
+def a_command_gives_its_one_answer(said: Output) -> Iterator[str]:
     """The platform takes the first answer that it finds, or else the error."""
     for command, kind in ANSWERS.items():
         answers = len(said.of(kind))
@@ -91,7 +119,7 @@ def a_command_gives_its_one_answer(said: Said) -> Iterator[str]:
         yield "data without a read"
 
 
-def the_exit_code_tells_of_an_error(said: Said) -> Iterator[str]:
+def the_exit_code_tells_of_an_error(said: Output) -> Iterator[str]:
     """An attempt has failed if the exit code is not 0; the error tells why.
 
     A check that is answered FAILED has done its work.
@@ -100,7 +128,7 @@ def the_exit_code_tells_of_an_error(said: Said) -> Iterator[str]:
         yield f"exit code {said.code}, {len(said.traces('ERROR'))} errors"
 
 
-def a_check_fails_by_a_setting_only(said: Said) -> Iterator[str]:
+def a_check_fails_by_a_setting_only(said: Output) -> Iterator[str]:
     """FAILED counts as config_error, and before a further attempt that ends the job for good."""
     for error in said.traces("ERROR"):
         if said.command == "check" and error["failure_type"] == "config_error":
@@ -110,7 +138,7 @@ def a_check_fails_by_a_setting_only(said: Said) -> Iterator[str]:
             yield f"{status['status']}, message: {status.get('message')}"
 
 
-def failures_are_of_the_causes_kind(said: Said) -> Iterator[str]:
+def failures_are_of_the_causes_kind(said: Output) -> Iterator[str]:
     """Any config_error marks the connection FAILED, not INCOMPLETE (ConnectionsHandler).
 
     And a user reads each of an attempt's errors.
@@ -126,14 +154,7 @@ def failures_are_of_the_causes_kind(said: Said) -> Iterator[str]:
         yield f"{len(errors)} errors"
 
 
-def estimates_have_both_counts(said: Said) -> Iterator[str]:
-    """A count that is missing is a null pointer, and the sync fails (StatsTracker)."""
-    for estimate in said.traces("ESTIMATE"):
-        if None in (estimate.get("row_estimate"), estimate.get("byte_estimate")):
-            yield str(estimate)
-
-
-def statuses_come_in_order(said: Said) -> Iterator[str]:
+def statuses_come_in_order(said: Output) -> Iterator[str]:
     """STARTED, RUNNING, then COMPLETE or INCOMPLETE and no more (StreamStatusTracker)."""
     order = []
     for message in said.messages:
@@ -150,7 +171,7 @@ def statuses_come_in_order(said: Said) -> Iterator[str]:
         yield re.sub(r"r{2,}", "r…", "".join(order))
 
 
-def a_wait_is_told_once(said: Said) -> Iterator[str]:
+def a_wait_is_told_once(said: Output) -> Iterator[str]:
     """RATE_LIMITED is RUNNING with that one reason and when the quota is reset, in ms.
 
     Another is ignored until a record or RUNNING has come (RateLimitedMessageHelper,
@@ -175,7 +196,7 @@ def a_wait_is_told_once(said: Said) -> Iterator[str]:
                 yield f"told at {told}, the quota is reset at {reset}"
 
 
-def states_count_the_records_before_them(said: Said) -> Iterator[str]:
+def states_count_the_records_before_them(said: Output) -> Iterator[str]:
     """A state is of a stream, and counts the records since the one before (StateStats)."""
     records = 0
     for message in said.messages:
@@ -194,7 +215,7 @@ def states_count_the_records_before_them(said: Said) -> Iterator[str]:
         yield f"{records} records that no state follows"
 
 
-def records_are_of_the_stream(said: Said) -> Iterator[str]:
+def records_are_of_the_stream(said: Output) -> Iterator[str]:
     """A record without its stream, its time in ms or its key is refused, there or later."""
     for record in said.of("RECORD"):
         if (
@@ -207,7 +228,7 @@ def records_are_of_the_stream(said: Said) -> Iterator[str]:
             return
 
 
-def nothing_private_is_said(said: Said) -> Iterator[str]:
+def nothing_private_is_said(said: Output) -> Iterator[str]:
     """The platform shows its users the log, whoever may see the connection."""
     config = [said.config.get("access_token"), *(said.config.get("phone_numbers") or [])]
     records = [record["data"] for record in said.of("RECORD")]
@@ -223,13 +244,12 @@ def nothing_private_is_said(said: Said) -> Iterator[str]:
             yield digits.decode()
 
 
-RULES: Final[tuple[Callable[[Said], Iterable[str]], ...]] = (
+RULES: Final[tuple[Callable[[Output], Iterable[str]], ...]] = (
     lines_are_messages,
     a_command_gives_its_one_answer,
     the_exit_code_tells_of_an_error,
     a_check_fails_by_a_setting_only,
     failures_are_of_the_causes_kind,
-    estimates_have_both_counts,
     statuses_come_in_order,
     a_wait_is_told_once,
     states_count_the_records_before_them,
