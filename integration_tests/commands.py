@@ -6,17 +6,16 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from integration_tests.platform_rules import Output, judge
+from unit_tests.account import Identity, Row, identities
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "main.py")]
 TIMEOUT = 240  # seconds
 
-Sms = Mapping[str, Any]
 Plan = list[dict[str, Any]]  # of faults, as the sandbox takes it
 
 
@@ -100,30 +99,15 @@ def killed(
     return records, states
 
 
-def identities(account: Iterable[Sms]) -> Counter[tuple[Any, ...]]:
-    """Count SMS, rows or records, by all that the API says of them but the status."""
-    return Counter(
-        (sms["phoneNumber"], _wall(sms["dateSent"]), sms["smsMessage"]) for sms in account
-    )
-
-
-def assert_account(
-    before: Counter[tuple[Any, ...]], after: Iterable[Sms], records: Iterable[Sms]
-) -> None:
+def assert_account(before: Counter[Identity], after: Iterable[Row], records: Iterable[Row]) -> None:
     """Assert that a table by key holds what was there all the time, and nothing that never was."""
     stays = identities(after)
     found = identities({record["smsKey"]: record for record in records}.values())
     assert before & stays <= found <= before | stays
 
 
-def assert_whole(output: Output, account: Iterable[Sms]) -> None:
+def assert_whole(output: Output, account: Iterable[Row]) -> None:
     """Assert that a read succeeded, and brought each SMS of the account once, with its own key."""
     assert output.code == 0, output.logs
     assert identities(output.records) == identities(account)
     assert len({record["smsKey"] for record in output.records}) == len(output.records)
-
-
-def _wall(moment: str) -> str:
-    if "T" not in moment:
-        return moment
-    return datetime.fromisoformat(moment).strftime("%d-%m-%Y %H:%M:%S")

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from integration_tests.commands import Plan, assert_account, identities, killed, run
+from integration_tests.commands import Plan, assert_account, killed, run
 from sandbox.process import running
+from unit_tests.account import identities
 
 SIZED: Plan = [{"kind": "page-size", "rows": 1000, "from": 2}]
 # Options of the sandbox, a plan of faults, after how many records a first sync is killed (0: there
 # is none), and how many requests the next may make.
 CASES: dict[str, tuple[str, Plan, int, int]] = {
-    # A full page may be where counting stops, so its halves are asked for.
-    "a full page": ("--sms 10000", [], 0, 3),
+    # A full page may be where counting stops, so parts of its range are asked for.
+    "a full page": ("--sms 10000", [], 0, 4),
     "a count that stops at one": ("--sms 12000 --cap 10000", [], 0, 10),
     "one second": ("--sms 11000 --shape burst --order ties", [], 0, 30),
     "mailings": ("--sms 60000 --mailings --order ties", [], 0, 20),

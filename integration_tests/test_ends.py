@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from integration_tests.commands import COMMAND, start, up_to
+from integration_tests.commands import COMMAND, TIMEOUT, start, up_to
 from sandbox.process import Sandbox, running
 
 
@@ -91,10 +91,10 @@ def test_an_end_is_soon_and_between_two_lines_and_leaves_no_file(
             assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0), "a crash dumps no memory"
             os.kill(pid, getattr(signal, stop))
         if destination == "blocks":
-            process.wait(timeout=60)
+            process.wait(TIMEOUT)
         written += process.stdout.read()
         assert process.stderr.read() == b""
-        process.wait(timeout=60)
+        process.wait(TIMEOUT)
     assert process.returncode == code
     assert list(files.iterdir()) == []
     whole, _, rest = written.rpartition(b"\n")

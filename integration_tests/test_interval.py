@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from integration_tests.commands import identities, run
+from integration_tests.commands import run
 from sandbox.process import Sandbox, running
 from source_calltouch_sms import api
+from unit_tests.account import identities, row
 
 State = list[dict[str, Any]]
-LATE = {
-    "phoneNumber": "70000000001",
-    "smsStatus": "sent",
-    "smsStatusDetail": "Передано оператору",
-    "smsMessage": "Поздно",
-}
 
 
 def hours_ago(state: State, hours: int) -> State:
@@ -54,13 +49,14 @@ def test_late_statuses_and_late_sms_come_when_the_interval_has_passed(tmp_path: 
         assert "All SMS: 8000 SMS in 1 windows; 1 API requests, 0 of them ans" in first.logs
         sandbox.forward_clock(4 * 86_400)  # by then every status has settled
         cursor = moment(first.states, "dateSent", sandbox)
-        sandbox.add_sms([{"dateSent": api.wire_time(cursor - timedelta(days=1)), **LATE}])
+        late = row(cursor - timedelta(days=1), text="Поздно", smsStatusDetail="Передано оператору")
+        sandbox.add_sms([late])
         sandbox.reset_stats()
 
         between = run(tmp_path, "read", config, hours_ago(first.states[-1:], 23))
         assert date_from(sandbox) == api.wire_time(cursor)
         assert f"New SMS only: {len(between.records)} SMS in 1 windows" in between.logs
-        assert LATE["smsMessage"] not in {record["smsMessage"] for record in between.records}
+        assert late["smsMessage"] not in {record["smsMessage"] for record in between.records}
 
         before = hours_ago(between.states[-1:], 25)
         reading = run(tmp_path, "read", config, before)

@@ -4,17 +4,19 @@ The log is at debug level, as the platform may set it: `run` finds what is priva
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration_tests.commands import Plan, assert_account, identities, judged, run, start
+from integration_tests.commands import Plan, assert_account, judged, run, start
 from integration_tests.platform_rules import Output, forms
 from sandbox.process import Sandbox, running
+from unit_tests.account import identities
 
 CONFIG, TRANSIENT, SYSTEM = "config_error", "transient_error", "system_error"
 WORDS = "Нет активного виджета"
@@ -23,7 +25,7 @@ TOKEN = ("access_token", "site_id", "multi-token")
 ADDRESSES = ("api_url", "/api/sms-to-clients", "/api/calltouch-leads/sms-to-clients")
 NO_DATA = ("holds no data", "Tried ")
 IN_TIME = ("did not answer it in full in time",)
-ENDS_CHECKS = 10  # requests at most within the ten seconds of a check
+IN_TEN_SECONDS = 10  # requests at most, which are those of a check
 
 
 @dataclass
@@ -41,14 +43,7 @@ class Failing:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def check(*what: Any, **more: Any) -> Failing:
-    return Failing("check", *what, **more)
-
-
-def read(*what: Any, **more: Any) -> Failing:
-    return Failing("read", *what, **more)
-
-
+check, read = partial(Failing, "check"), partial(Failing, "read")
 FAILURES = {
     # What the user can fix is said at once.
     "no such day": check(
@@ -74,22 +69,25 @@ FAILURES = {
     "a refusal": check(CONFIG, (WORDS, "API points"), 1, {"kind": "permanent", "words": WORDS}),
     "no project": check(CONFIG, ("Проект не найден", "site_id"), 1, {"kind": "message"}),
     # What may pass is tried for ten seconds, but for what lasts longer anyway.
-    "another address": check(CONFIG, ADDRESSES, ENDS_CHECKS, settings={"api_url": "…s"}),
+    "another address": check(CONFIG, ADDRESSES, IN_TEN_SECONDS, settings={"api_url": "…s"}),
     "a redirect": check(
         CONFIG,
         (*ADDRESSES, "redirects (HTTP 302) to another address: «https://elsewhere.example/»"),
-        ENDS_CHECKS,
+        IN_TEN_SECONDS,
         {"kind": "redirect", "location": "https://elsewhere.example/"},
     ),
     "no points": check(
         TRANSIENT,
         ("«Превышен суточный лимит API-баллов»", "daily API points are used up"),
-        ENDS_CHECKS,
+        IN_TEN_SECONDS,
         options="--points 1",
     ),
-    "null": check(TRANSIENT, NO_DATA, ENDS_CHECKS, {"kind": "null-data"}),
+    "null": check(TRANSIENT, NO_DATA, IN_TEN_SECONDS, {"kind": "null-data"}),
     "no HTTP": check(
-        TRANSIENT, ("cut off on its way, or is not HTTP",), ENDS_CHECKS, {"kind": "negative-chunk"}
+        TRANSIENT,
+        ("cut off on its way, or is not HTTP",),
+        IN_TEN_SECONDS,
+        {"kind": "negative-chunk"},
     ),
     "nothing there": check(
         TRANSIENT, ("127.0.0.1",), 0, settings={"api_url": "http://127.0.0.1:9/x"}
@@ -137,7 +135,10 @@ FAILURES = {
 }
 
 
-def failed(folder: Path, case: Failing) -> tuple[Output, int]:
+Outcome = tuple[Output, int]
+
+
+def failed(folder: Path, case: Failing) -> Outcome:
     """Return what a command says under a manner of the service, and how many requests it makes."""
     options = ("--sms", "1250", "--page-size", "500", "--rate", "0", *case.options.split())
     with running(*options) as sandbox:
@@ -154,22 +155,19 @@ def failed(folder: Path, case: Failing) -> tuple[Output, int]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], tuple[Output, int]]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
     """Fail in each of these ways, some at a time, as they mostly wait."""
     with ThreadPoolExecutor(6) as threads:
-        futures: dict[str, Future[tuple[Output, int]]] = {
+        yield {
             name: threads.submit(failed, tmp_path_factory.mktemp("failing"), case)
             for name, case in FAILURES.items()
         }
-        yield lambda name: futures[name].result()
         threads.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_explained(outcomes: Callable[[str], tuple[Output, int]], name: str) -> None:
-    case, (output, requests) = FAILURES[name], outcomes(name)
+def test_a_failure_is_explained(outcomes: dict[str, Future[Outcome]], name: str) -> None:
+    case, (output, requests) = FAILURES[name], outcomes[name].result()
     failure_type, message = output.failure
     assert failure_type == case.failure_type
     assert all(words in message for words in case.words), message

@@ -11,39 +11,17 @@ from airbyte_cdk.test.standard_tests import SourceTestSuiteBase
 from integration_tests.commands import run
 from sandbox.process import Sandbox, running
 from source_calltouch_sms import SourceCalltouchSms
+from unit_tests.account import row
 
 HERE = Path(__file__).parent
 PORT = "18077"
 
+FAILED = {"smsStatus": "error", "smsStatusDetail": "Недоступный номер"}
 ROWS = [
-    {
-        "phoneNumber": "70005550199",
-        "dateSent": "10-02-2024 12:00:00",
-        "smsStatus": "delivered",
-        "smsStatusDetail": "Доставлено",
-        "smsMessage": "Внимание, скидки!\nТолько сегодня",
-    },
-    {
-        "phoneNumber": "70005550198",
-        "dateSent": "29-02-2024 23:59:59",
-        "smsStatus": "error",
-        "smsStatusDetail": "Недоступный номер",
-        "smsMessage": "Ваш код: 14111",
-    },
-    {
-        "phoneNumber": "70005550198",
-        "dateSent": "29-02-2024 23:59:59",
-        "smsStatus": "error",
-        "smsStatusDetail": "Недоступный номер",
-        "smsMessage": "Ваш код: 14111",
-    },
-    {
-        "phoneNumber": "70005550197",
-        "dateSent": "01-02-2024 00:00:00",
-        "smsStatus": "waiting",
-        "smsStatusDetail": "Статус еще не получен",
-        "smsMessage": "К другому номеру",
-    },
+    row("10-02-2024 12:00:00", "70005550199", "Внимание, скидки!\nТолько сегодня"),
+    row("29-02-2024 23:59:59", "70005550198", "Ваш код: 14111", **FAILED),
+    row("29-02-2024 23:59:59", "70005550198", "Ваш код: 14111", **FAILED),
+    row("01-02-2024 00:00:00", "70005550197", "К другому номеру"),
 ]
 
 

@@ -144,7 +144,9 @@ def test_killed_load_loses_nothing(sandbox: Sandbox, postgres: Destination) -> N
     # The SMS of the second that the state names come once more.
     assert SMS - early <= postgres.sync(config) < SMS
     rows = postgres.rows(sandbox.timezone)
-    assert Counter(map(identity, rows.values())) == _identities(sandbox)
+    assert Counter(map(identity, rows.values())) == Counter(
+        map(identity, account(sandbox).elements())
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
@@ -196,10 +198,3 @@ def until(condition: Callable[[], object]) -> None:
             return
         time.sleep(0.1)
     pytest.fail("it has not come to pass")
-
-
-def _identities(sandbox: Sandbox) -> "Counter[Row]":
-    found: Counter[Row] = Counter()
-    for row, count in account(sandbox).items():
-        found[identity(row)] += count
-    return found
