@@ -17,6 +17,7 @@ import dlt
 
 from demo.report import COLUMNS, show_account
 from demo.sync import CONSOLE, Connector, FailedError, open_pipeline, rows, run, sync
+from sandbox.options import DAY_FIRST
 from sandbox.process import Sandbox, running
 
 SMS = 25_352
@@ -25,7 +26,6 @@ NOTE = "A sandbox made this account up, bad campaign included; some of its statu
 DAYS = 4  # after that every status in the sandbox has settled
 NEW = 3
 FILE = Path(__file__).with_name("calltouch_sms.duckdb")
-WRITTEN = "%d-%m-%Y %H:%M:%S"
 FIELDS = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 
 
@@ -50,8 +50,7 @@ def show(sandbox: Sandbox, folder: Path) -> None:
 
     CONSOLE.print("\n1. Check\n")
     started = time.monotonic()
-    for _message in connector.run("check"):
-        pass
+    list(connector.run("check"))
     CONSOLE.print(f"   The connector reaches the account: {spent(sandbox, started)}.")
     stream = connector.stream()
 
@@ -65,21 +64,20 @@ def show(sandbox: Sandbox, folder: Path) -> None:
     CONSOLE.print(f"\n3. Second sync: {DAYS} days later for the statuses, and {NEW} new SMS\n")
     sandbox.forward_clock(DAYS * 86_400)
     sent = datetime.now(ZoneInfo(sandbox.timezone)) - timedelta(minutes=2)  # not too new to be read
-    values = (f"{sent:{WRITTEN}}", "sent", "Передано оператору", "Ваш заказ принят")
-    numbers = [f"7000000000{k}" for k in range(NEW)]
-    sandbox.add_sms([dict(zip(FIELDS, (number, *values), strict=True)) for number in numbers])
+    values = (f"{sent:{DAY_FIRST}}", "sent", "Передано оператору", "Ваш заказ принят")
+    new = [(f"7000000000{k}", *values) for k in range(NEW)]
+    sandbox.add_sms([dict(zip(FIELDS, sms, strict=True)) for sms in new])
     pipeline.drop()  # so it starts as a new process would: state and schema come from the file
     started = time.monotonic()
     count = sync(connector, stream, pipeline)
     CONSOLE.print(f"   {count:,} SMS read, not {total + NEW:,}: {spent(sandbox, started)}.")
     after = dict(rows(pipeline, "smsKey", "smsStatus"))
-    changes = Counter(
-        (before[key], status) for key, status in after.items() if before.get(key, status) != status
-    )
-    fresh = len(after.keys() - before.keys())
+    kept = before.keys() & after.keys()
+    changes = Counter((before[key], after[key]) for key in kept if before[key] != after[key])
+    fresh = len(after) - len(kept)
     CONSOLE.print(f"   {fresh} SMS are new, {changes.total()} changed status:\n")
-    for (old, new), count in changes.most_common():
-        CONSOLE.print(f"   {old:>10} -> {new:<10} {count:>5,}")
+    for (old, status), count in changes.most_common():
+        CONSOLE.print(f"   {old:>10} -> {status:<10} {count:>5,}")
 
     compare(pipeline, sandbox)
     CONSOLE.print(f"\nThe SMS are in {os.path.relpath(FILE)}, table sms_messages.\n")
@@ -98,19 +96,18 @@ def spent(sandbox: Sandbox, started: float) -> str:
 def compare(pipeline: dlt.Pipeline, sandbox: Sandbox) -> None:
     """Compare the table with the account, SMS by SMS."""
     zone = ZoneInfo(sandbox.timezone)
-    keys: set[str] = set()
-    table: Counter[tuple[str | None, ...]] = Counter()
-    for key, number, sent, *rest in rows(pipeline, "smsKey", *FIELDS):
-        keys.add(key)
-        wall = sent and f"{sent.astimezone(zone):{WRITTEN}}"
-        row = (number, wall, *rest)
-        table[row] += 1
+    found = list(rows(pipeline, "smsKey", *FIELDS))
+    keys = len({key for key, *_ in found})
+    table = Counter(
+        (number, sent and f"{sent.astimezone(zone):{DAY_FIRST}}", *rest)
+        for _, number, sent, *rest in found
+    )
     account = Counter(tuple(sms[field] for field in FIELDS) for sms in sandbox.sms())
-    if table != account or len(keys) != account.total():
+    if table != account or keys != len(found):
         missing, wrong = (account - table).total(), (table - account).total()
-        words = f"{missing:,} SMS are missing, {wrong:,} rows match none; {len(keys):,} keys"
+        words = f"{missing:,} SMS are missing, {wrong:,} rows match none; {keys:,} keys"
         raise FailedError(f"The table does not equal the account: {words}.")
-    equal = f"The table equals the account: {len(keys):,} SMS, each once, in every field."
+    equal = f"The table equals the account: {keys:,} SMS, each once, in every field."
     CONSOLE.print(f"\n   {equal}")
 
 

@@ -14,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,15 +138,13 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
         nonlocal count, failure
         saved = dlt.current.resource_state()
         yield dlt.mark.materialize_table_schema()  # so that there is a table even without SMS
-        known = dlt.current.source_schema().get_table_columns(STREAM, include_incomplete=True)
-        columns = {name.lower(): name for name in (*fields, *known)}
         batch = []
         try:
             state = [saved["state"]] if "state" in saved else []
             for message in connector.run("read", catalog=configured(stream), state=state):
                 match message:
                     case {"record": {"data": record}}:
-                        batch.append({_column_name(n, columns): v for n, v in record.items()})
+                        batch.append({name: record.get(name) for name in fields})
                     case {"state": saved_state}:
                         saved["state"] = saved_state
                 if len(batch) == BATCH:
@@ -172,42 +169,33 @@ def sync(connector: Connector, stream: dict[str, Any], pipeline: dlt.Pipeline) -
         max_table_nesting=0,
     )
     is_duckdb = pipeline.destination.destination_type.endswith(".duckdb")
-    with CONSOLE.status("Starting the connector") as status, _explained():
-        # INSERT statements, the default, take DuckDB a gigabyte for 25,000 SMS; JSON it retypes.
-        pipeline.run(resource, loader_file_format="parquet" if is_duckdb else None)
+    with CONSOLE.status("Starting the connector") as status:
+        try:
+            # By default INSERT, which takes DuckDB a gigabyte for 25,000 SMS; JSON it retypes.
+            pipeline.run(resource, loader_file_format="parquet" if is_duckdb else None)
+        except PipelineStepFailed as error:
+            raise FailedError(_explanation(error)) from None
     if failure:
         kept = f" The {count:,} SMS read before are in the table." if count else ""
         raise FailedError(f"{failure}{kept}")
     return count
 
 
-def _column_name(name: str, columns: dict[str, str]) -> str:
-    """Return a field's column: another name for one that differs in case alone from a column."""
-    if columns.setdefault(name.lower(), name) == name:
-        return name
-    return f"{name}_{zlib.crc32(name.encode()):08x}"
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except PipelineStepFailed as error:
-        cause: BaseException = error.exception
-        while cause.__cause__:
-            cause = cause.__cause__
-        # Only before the first record can the error not quote SMS.
-        if error.step != "sync":
-            raise FailedError(f"dlt could not {error.step}: {type(cause).__name__}.") from None
-        reason = str(cause).rpartition("reason given is: ")[2].partition("\n  for field")[0].strip()
-        with suppress(Exception):  # a driver may find no credentials to hide
-            values = filter(None, map(str, dict(error.pipeline.sql_client().credentials).values()))
-            any_value = "|".join(map(re.escape, values))
-            reason = re.sub(rf"(?<!\w)({any_value})(?!\w)", "…", reason)
-        reason = re.sub(".*@", "…@", reason)
-        name = error.pipeline.destination.destination_name
-        hint = "" if name == "duckdb" else f"\nIts settings are read from {SECRETS}."
-        raise FailedError(f"Cannot use the destination {name}: {reason}{hint}") from None
+def _explanation(error: PipelineStepFailed) -> str:
+    cause: BaseException = error.exception
+    while cause.__cause__:
+        cause = cause.__cause__
+    if error.step != "sync":  # after the first record the error may quote SMS
+        return f"dlt could not {error.step}: {type(cause).__name__}."
+    reason = str(cause).rpartition("reason given is: ")[2].partition("\n  for field")[0].strip()
+    with suppress(Exception):  # a driver may find no credentials to hide
+        values = filter(None, map(str, dict(error.pipeline.sql_client().credentials).values()))
+        any_value = "|".join(map(re.escape, values))
+        reason = re.sub(rf"(?<!\w)({any_value})(?!\w)", "…", reason)
+    reason = re.sub(".*@", "…@", reason)
+    name = error.pipeline.destination.destination_name
+    hint = "" if name == "duckdb" else f"\nIts settings are read from {SECRETS}."
+    return f"Cannot use the destination {name}: {reason}{hint}"
 
 
 def rows(pipeline: dlt.Pipeline, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -260,9 +248,14 @@ def main() -> int:
 
 def sync_account(config: Path, destination: str, folder: Path) -> None:
     """Sync an account into a destination of dlt's, or a DuckDB file of its own, and show it."""
-    with _settings(config) as settings:
-        connector = Connector(config, folder)
-        stream = connector.stream()  # raises if a setting is wrong
+    connector = Connector(config, folder)
+    stream = connector.stream()  # raises if the file or a setting is wrong
+    with config.open("rb") as file:
+        try:  # two syncs at once would share dlt's staging tables
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FailedError(f"Another sync with {config} is under way.") from None
+        settings = json.load(file)
         name = f"calltouch_sms_{settings['site_id']}"
         path = ROOT / "demo" / f"{name}.duckdb"
         pipeline = open_pipeline(name, destination or path, folder)
@@ -279,25 +272,6 @@ def sync_account(config: Path, destination: str, folder: Path) -> None:
             CONSOLE.print(f"They are in {os.path.relpath(path)}, table {STREAM}.")
             CONSOLE.print("To read everything again, delete the file.")
         show_account(rows(pipeline, *COLUMNS), settings.get("timezone", "Europe/Moscow"))
-
-
-@contextmanager
-def _settings(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a configuration, and lock it: two syncs at once would share dlt's staging tables."""
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(path.open("rb"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            settings = json.load(file)
-        except BlockingIOError:
-            raise FailedError(f"Another sync with {path} is under way.") from None
-        except OSError as error:
-            raise FailedError(f"Cannot read the settings in {path}: {error.strerror}.") from None
-        except ValueError as error:
-            raise FailedError(f"{path} is not valid JSON: {error}.") from None
-        if not isinstance(settings, dict):
-            raise FailedError(f"{path} must hold the settings as one JSON object.")
-        yield settings
 
 
 if __name__ == "__main__":
