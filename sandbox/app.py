@@ -203,8 +203,7 @@ class Calltouch:
                     self.account.add_late(at.replace(microsecond=0), number)
             else:
                 found = self.account.find(question.since, question.until, question.numbers)
-                places = {len(found) * k // count for k in range(count if found else 0)}
-                self.account.remove([found[place] for place in places])
+                self.account.remove(found[:: max(1, len(found) // count)][:count])
 
     # The control calls, see `sandbox/__init__.py`.
 

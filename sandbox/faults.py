@@ -154,19 +154,11 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
 }
 
 
-def _short(data: dict[str, Any], rows: int) -> None:
-    data["smsDetails"] = data["smsDetails"][: max(0, len(data["smsDetails"]) - rows)]
-
-
-def _miscounted(data: dict[str, Any], rows: int) -> None:
-    total = data["totalCountSms"]
-    data["totalCountSms"] = type(total)(max(0, int(total) + rows))
-
-
 # What is wrong with the data of an otherwise right page; the number is the rule's ``"rows"`` (3).
 CHANGES: dict[str, Callable[[dict[str, Any], int], None]] = {
-    "short-page": _short,  # it lacks so many SMS, its total counts them; 10000 empty it
-    "wrong-total": _miscounted,  # its total is too high by so much, which may be negative
+    # It lacks so many SMS, its total counts them; 10000 empty it.
+    "short-page": lambda data, rows: data.update(smsDetails=data["smsDetails"][:-rows]),
+    "wrong-total": lambda data, rows: data.update(totalCountSms=int(data["totalCountSms"]) + rows),
     "null-total": lambda data, _: data.update(totalCountSms=None),
     "rows-as-object": lambda data, _: data.update(smsDetails=dict(enumerate(data["smsDetails"]))),
 }

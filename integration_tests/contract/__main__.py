@@ -1,7 +1,6 @@
 """Asks a real account what the connector relies on: `make contract`, see docs/contract.md."""
 
 import argparse
-import json
 import re
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from integration_tests.contract import probes
 from integration_tests.contract.calltouch import Calltouch, LostError, UnansweredError
+from source_calltouch_sms import SourceCalltouchSms
 from source_calltouch_sms.config import Config
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "contract.md"
@@ -24,17 +24,15 @@ def main(words: list[str]) -> int:
     """Ask, show the report, and return the exit code: 1 if SMS could be lost."""
     parser = argparse.ArgumentParser(prog="make contract", description=__doc__)
     add = parser.add_argument
-    add("--config", type=Path, required=True, help="the settings, as for the connector")
+    add("--config", required=True, help="the settings, as for the connector")
     add("--points", type=int, default=40, help="API points that may be spent")
     add("--pace", type=float, default=0.25, help="seconds between requests")
     add("--rate", action="store_true", help="also send six requests at once, for the rate limit")
     arguments = parser.parse_args(words)
     try:
-        config = Config.parse(json.loads(arguments.config.read_text(encoding="utf-8-sig")))
+        config = Config.parse(SourceCalltouchSms.read_config(arguments.config))
     except AirbyteTracedException as error:
         sys.exit(str(error.message))
-    except (OSError, ValueError, AttributeError) as error:  # the last: not an object
-        sys.exit(f"{arguments.config} does not hold settings as JSON: {type(error).__name__}.")
     marks, report = ask(Calltouch(config, arguments.points, arguments.pace, rate=arguments.rate))
     print(report)
     return int(marks[RED] > 0)

@@ -148,8 +148,6 @@ class Calltouch:
         with ThreadPoolExecutor(number) as threads:
             return list(threads.map(lambda _: self._send(body, "", {}), range(number)))
 
-    # What several questions look at.
-
     @property
     def other_url(self) -> str:
         """The documentation's other URL, on the same host; "" if the URL is none of the two."""

@@ -30,9 +30,6 @@ MASKS = {
 }
 
 
-# Can SMS be got at all, and can all of them be?
-
-
 def url(service: Calltouch) -> Found:
     (set_url, _, before), (used, _, reply) = service.attempts[0], service.attempts[-1]
     if not reply.is_page:
@@ -172,9 +169,6 @@ def order(service: Calltouch) -> Found:
     return (f"{words}; another order, or other SMS, the second time",)
 
 
-# What the method does with what the connector seldom or never sends.
-
-
 def answer_to(send: Callable[[Calltouch], Reply], reason: str = "") -> Callable[[Calltouch], Found]:
     """Ask for an answer's words; the sandbox refuses for that reason."""
 
@@ -233,9 +227,6 @@ def wrong_url(service: Calltouch) -> Found:
     return reply.words, f"--elsewhere {found}"
 
 
-# What stands on the wire.
-
-
 def on_the_wire(service: Calltouch) -> Found:
     body = service.first.body
     took, size = service.first.seconds, len(body) // len(service.rows)
@@ -265,9 +256,6 @@ def statuses(service: Calltouch) -> Found:
     known = sorted(o for o in others if re.fullmatch(r"[\w-]{1,20}:[^\W\d_]+( [^\W\d_]+){0,3}", o))
     words = known + ["others that are not shown"] * (len(others) > len(known))
     return (", ".join(words) or "none",)
-
-
-# What costs points and matters least.
 
 
 def time_zone(service: Calltouch) -> Found:
