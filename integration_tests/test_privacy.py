@@ -19,6 +19,7 @@ MASK = "+7 (000) 555-01-99"
 TEXT = "Тайна \U0001f600 вклада"
 TOKEN = "token-of-the-private-5f0c1d7e"
 SMS = row(datetime(2024, 4, 1), NUMBER, TEXT)
+UNSENT = ("Cookie", "Authorization")
 CONFIG = {"access_token": TOKEN, "site_id": "10777", "start_date": "2024-04-01"}
 
 
@@ -51,7 +52,7 @@ ANSWERS = {
 
 @contextmanager
 def answering(answers: list[tuple[int, bytes]], asked: list[str]) -> Iterator[str]:
-    """Serve each answer once; refuse, as a proxy, to connect; note the words of each request."""
+    """Serve each answer once, with a cookie; refuse, as a proxy, to connect; note requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -60,6 +61,7 @@ def answering(answers: list[tuple[int, bytes]], asked: list[str]) -> Iterator[st
             code, sent = answers[len(asked) - 1]
             self.send_response(code)
             self.send_header("Content-Length", str(len(sent)))
+            self.send_header("Set-Cookie", "visitor=5; Path=/")
             self.end_headers()
             self.wfile.write(sent)
 
@@ -87,12 +89,18 @@ def answering(answers: list[tuple[int, bytes]], asked: list[str]) -> Iterator[st
         ("check", "429 violation"),
     ],
 )
-def test_no_answer_is_shown_at_debug_level(tmp_path: Path, command: str, names: str) -> None:
+def test_no_answer_is_shown_at_debug_level_and_no_cookie_or_login_is_sent(
+    tmp_path: Path, command: str, names: str
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
     answers, asked = [ANSWERS[name] for name in names.split()], list[str]()
     with answering(answers, asked) as url:
         config = {**CONFIG, "phone_numbers": [MASK], "api_url": url}
-        output = run(tmp_path, command, config, None, "--debug")
+        output = run(tmp_path, command, config, None, "--debug", NETRC=str(netrc))
     assert len(asked) == len(answers)
+    assert all(f"\nAccess-Token: {TOKEN}\n" in request for request in asked)
+    assert not any(f"\n{name}: " in request for name in UNSENT for request in asked)
     assert b"Debug logs enabled" in output.out
     for secret in (TOKEN, NUMBER, MASK, TEXT):
         for form in forms(secret):
