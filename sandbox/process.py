@@ -39,8 +39,7 @@ class Sandbox:
 
     def stats(self) -> dict[str, Any]:
         """Return served, limited, refused, faulted, points, and the last `bodies` and `calls`."""
-        stats: dict[str, Any] = self._control("GET", "stats")
-        return stats
+        return dict(self._control("GET", "stats"))
 
     def reset_stats(self) -> None:
         """Set the counts of `stats` back to 0."""
@@ -56,8 +55,7 @@ class Sandbox:
 
     def sms(self) -> list[dict[str, Any]]:
         """Return every SMS as it is now, the API's five fields, by time."""
-        account: list[dict[str, Any]] = self._control("GET", "sms")
-        return account
+        return list(self._control("GET", "sms"))
 
     def add_sms(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add rows, which are served exactly as given."""

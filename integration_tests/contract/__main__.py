@@ -4,7 +4,6 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable  # noqa: TC003 - it names a type
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -45,23 +44,19 @@ def ask(service: Calltouch) -> tuple[Counter[str], str]:
     answers = ""
     for name, question, documentation, connector in ROW.findall(PAGE.read_text(encoding="utf-8")):
         try:
-            probe: Callable[[Calltouch], probes.Found] = getattr(probes, name)
-            mark, (text, *played) = FOUND, probe(service)
+            mark, (text, *played) = FOUND, getattr(probes, name)(service)
         except UnansweredError as reason:
             mark, (text, *played) = OPEN, (str(reason),)
         except LostError as loss:
             mark, (text, *played) = RED, loss.args
         except Exception as error:  # noqa: BLE001 - its words may hold what is private
-            words = f"the question could not be asked: {type(error).__name__}"
-            mark, (text, *played) = RED, (words,)
+            mark, (text, *played) = RED, (f"it could not be asked: {type(error).__name__}",)
         marks[mark] += 1
         options |= dict.fromkeys(played)
         answers += f"- **{mark}**: {question}\n  - Documentation: {documentation}\n"
         answers += f"  - Found: {text}\n  - Connector: {connector}\n"
     counts = ", ".join(f"{count} {mark}" for mark, count in marks.items())
-    return (
-        marks,
-        f"""# Calltouch's API, asked what its documentation leaves open
+    report = f"""# Calltouch's API, asked what its documentation leaves open
 
 {datetime.now(timezone.utc):%Y-%m-%d}. {counts}. {service.requests} requests, at most \
 {service.spent} API points.
@@ -69,8 +64,8 @@ def ask(service: Calltouch) -> tuple[Counter[str], str]:
 {answers}
 The sandbox plays the same:
 
-    python -m sandbox {" ".join(options)}""",
-    )
+    python -m sandbox {" ".join(options)}"""
+    return marks, report
 
 
 if __name__ == "__main__":

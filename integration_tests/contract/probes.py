@@ -19,7 +19,8 @@ from source_calltouch_sms.records import FIELDS
 Found = tuple[str, ...]
 """In words, and as options of the sandbox."""
 
-SECOND, LONG, LONG_AGO = timedelta(seconds=1), timedelta(days=1000), datetime(2000, 1, 1)
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+LONG, LONG_AGO = 1000 * DAY, datetime(2000, 1, 1)
 AT_ONCE, ENDS = 6, ("dateFrom", "dateTo")
 STATUSES, DETAILS = map(set, zip(*FINAL, PASSED_ON, QUEUED, UNANSWERED, strict=True))
 # A number's ten digits as people write them.
@@ -78,8 +79,8 @@ def total(service: Calltouch) -> Found:
     rows, told = len(service.rows), service.first.page.total
     is_text = re.search(rb'"totalCountSms"\s*:\s*"', service.first.body) is not None
     than = "fewer than" if told < rows else "as many as" if told == rows else "more than"
-    words = f"{'digits as text' if is_text else 'an integer'}, {than} the rows of the first page"
-    return words, *["--total-as-text"] * is_text
+    words = "digits as text" if is_text else "an integer"
+    return f"{words}, {than} the rows of the first page", *["--total-as-text"] * is_text
 
 
 def ends(service: Calltouch) -> Found:
@@ -125,8 +126,7 @@ def page_2(service: Calltouch) -> Found:
     if ours == theirs:
         raise LostError("no: it holds the SMS of page 1 again", "--ignore-page")
     repeated = (ours & theirs).total()
-    words = f"yes, but for {repeated:,} SMS that page 1 has, or equal ones"
-    words = words if repeated else "yes"
+    words = f"yes, but for {repeated:,} SMS that page 1 has, or equal ones" if repeated else "yes"
     return (words + ", and with another total" * (second.page.total != first.page.total),)
 
 
@@ -185,8 +185,7 @@ unknown_site = answer_to(lambda s: s.post(s.body(), SiteId="999999999"), "site")
 missing_field = answer_to(lambda s: s.post({"dateFrom": s.body()["dateFrom"]}), "field")
 broken_json = answer_to(lambda s: s.post(b'{"dateFrom": ' * s.first.is_page), "json")
 # In two days, as tomorrow may have begun in the account's zone.
-in_two_days = timedelta(days=2)
-future = answer_to(lambda s: s.post(s.body(dateTo=api.wire_time(s.now + in_two_days))), "value")
+future = answer_to(lambda s: s.post(s.body(dateTo=api.wire_time(s.now + 2 * DAY))), "value")
 reversed_range = answer_to(
     lambda s: s.post(s.body(dateFrom=api.wire_time(s.second + SECOND))), "value"
 )
@@ -260,7 +259,7 @@ def statuses(service: Calltouch) -> Found:
 
 def time_zone(service: Calltouch) -> Found:
     midnight = service.now.replace(hour=0, minute=0, second=0)
-    today = service.get(midnight, midnight + timedelta(days=1) - SECOND)
+    today = service.get(midnight, midnight + DAY - SECOND)
     walls = [wall for _, wall in service.sms(today) if wall]
     if not walls:
         raise UnansweredError("there are no SMS of today")
