@@ -39,13 +39,7 @@ FAULTS = {
     "empty": (200, ""),
     "api-error": (400, '{"data": {"apiErrorData": {"errorCode": 5, "errorMessage": "Сбой"}}}'),
     "revoked": (200, '{"message": "Invalid credentials."}'),
-    "refused": (
-        200,
-        '{"data": {"validationErrorData": {"violations": [{"fieldPath": "phoneNumbers"}]}}}',
-    ),
-    "other words": (200, '{"message": "Ведутся работы"}'),
-    "firewall": (403, "<html>"),
-    "unknown": (200, '{"result": []}'),
+    "refused": (200, '{"data": {"validationErrorData": {"violations": [{"message": "Сбой"}]}}}'),
 }
 
 TOKEN = "model-token"

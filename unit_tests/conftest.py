@@ -29,12 +29,7 @@ END = datetime(2024, 6, 15, 12)
 
 def settings(**changes: Any) -> dict[str, Any]:
     """Return settings as a user gives them."""
-    return {
-        "access_token": TOKEN,
-        "site_id": SITE_ID,
-        "start_date": "2024-04-01",
-        **changes,
-    }
+    return {"access_token": TOKEN, "site_id": SITE_ID, "start_date": "2024-04-01", **changes}
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,11 @@ from source_calltouch_sms.api import MAX_NUMBERS
 from source_calltouch_sms.completeness import (
     Ambiguous,
     Answer,
-    Complete,
     Gathered,
     Inconsistent,
     check_pages,
     fits,
     phone_number_of,
-    replace,
     times,
 )
 from unit_tests.account import MAKER, START, Row, row, rows_of_an_account
@@ -95,23 +93,6 @@ def test_ambiguous_are_seconds_and_numbers_of_sms_on_two_pages() -> None:
     assert check_pages([answer(first, 6), answer(later, 6)]) == Ambiguous(
         ("2024-04-01T00:00:00", "2024-04-01T00:00:05"), ("70000000001", "70000000002")
     )
-
-
-@pytest.mark.parametrize(
-    ("rows", "total", "total_now"),
-    [("aa", 2, 5), ("aa", 2, 3), ("aab", 3, 4), ("a", 1, 4), ("a", 2, 4), ("aa", 3, 4)],
-)
-def test_an_answer_about_a_part_proves_nothing_if_a_number_differs(
-    rows: str, total: int, total_now: int
-) -> None:
-    pages = [answer([sms("a"), sms("b", 2)], 4), answer([sms("a"), sms("c", 3)], 4)]
-
-    def verdict(rows: str, total: int, total_now: int) -> Complete | Inconsistent:
-        answers = [(("70000000001",), page) for page in pages_of(rows, total)]
-        return replace(pages, phone_number_of, answers, total_now)
-
-    assert isinstance(verdict("aa", 2, 4), Complete)
-    assert verdict(rows, total, total_now) == Inconsistent()
 
 
 @given(rows_of_an_account, st.integers(1, 6))

@@ -8,7 +8,7 @@ import pendulum
 import pytest
 from airbyte_cdk.models import FailureType, SyncMode
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.config import SCHEMA, Config
@@ -20,7 +20,6 @@ from unit_tests.account import START, Account
 from unit_tests.conftest import END, NOW, Serve, read, spread, stream
 from unit_tests.conftest import settings as form
 
-ZONE = pendulum.timezone("Europe/Moscow")
 DAILY: dict[str, Any] = {"lookback_interval_hours": 24}
 CURSOR = "2024-06-15T10:00:00+03:00"
 ONLY_NEW = datetime(2024, 6, 15, 10)
@@ -56,6 +55,17 @@ def plan(
         ({}, {"timezone": "Asia/Vladivostok"}, (START, datetime(2024, 6, 15, 19))),
         ({"dateSent": CURSOR}, {}, (LAST_DAYS, END)),
         ({"dateSent": CURSOR}, {"lookback_window_days": 0}, (ONLY_NEW, END)),
+        # Calltouch gave 10:00, which is 12:00 in Yekaterinburg, and 09:00 in Kaliningrad.
+        (
+            {"dateSent": CURSOR},
+            {"timezone": "Asia/Yekaterinburg"},
+            (LAST_DAYS, datetime(2024, 6, 15, 14)),
+        ),
+        (
+            {"dateSent": CURSOR},
+            {"timezone": "Europe/Kaliningrad"},
+            (datetime(2024, 6, 12, 9), datetime(2024, 6, 15, 11)),
+        ),
         ({"dateSent": "2024-06-15T17:00:00+10:00"}, {}, (LAST_DAYS, END)),
         ({"dateSent": "2024-06-15T10:00:00", "a": 1}, {}, (LAST_DAYS, END)),
         ({"dateSent": "2024-04-02T00:00:00+03:00"}, {}, (START, END)),
@@ -163,25 +173,6 @@ def test_no_year_stops_the_next_sync(saved: str, lookback: int, *, is_past: bool
     )
 
 
-@pytest.mark.parametrize(
-    ("zone", "start"),
-    [
-        ("Europe/Moscow", datetime(2024, 6, 14, 10)),
-        # Calltouch gave 10:00, which is 12:00 there, and 09:00 here.
-        ("Asia/Yekaterinburg", datetime(2024, 6, 14, 10)),
-        ("Europe/Kaliningrad", datetime(2024, 6, 14, 9)),
-        ("America/New_York", datetime(2024, 6, 14, 3)),
-    ],
-)
-def test_a_sync_in_another_time_zone_reads_again_as_much_as_the_zones_differ(
-    zone: str, start: datetime
-) -> None:
-    state = {"dateSent": "2024-06-14T10:00:00+03:00"}
-    assert plan(state, timezone=zone).window.start == start - timedelta(days=3)
-    state["statusesReadAt"] = utc(MOMENT - timedelta(hours=1))
-    assert plan(state, timezone=zone, **DAILY).window.start == start
-
-
 @given(
     st.datetimes(datetime(2023, 1, 1), datetime(2024, 6, 10)),
     *[st.sampled_from(sorted({*pendulum.timezones()} - {"localtime", "Factory"}))] * 2,
@@ -209,19 +200,18 @@ def test_when_a_time_zone_is_corrected_no_sms_falls_between_two_syncs(
     ),
     st.integers(-200, 200),
     st.integers(0, 400),
-    st.sampled_from([{}, DAILY]),
 )
 def test_clocks_that_are_set_hide_no_sms_between_two_syncs(
-    change: tuple[str, str], latest: int, later: int, interval: dict[str, Any]
+    change: tuple[str, str], latest: int, later: int
 ) -> None:
     name, changed = change
     zone, moment = pendulum.timezone(name), datetime.fromisoformat(changed.replace("Z", "+00:00"))
     first, second = (
         wall_time(moment + timedelta(minutes=minutes), zone) for minutes in (latest, latest + later)
     )
-    state = {"dateSent": zoned(first, zone), "statusesReadAt": utc(MOMENT.add(years=1))}
-    changes = {"timezone": name, "start_date": "2020-01-01", "lookback_window_days": 0, **interval}
-    begin = plan(state, now=MOMENT.add(years=1, hours=1), **changes).window.start
+    changes = {"start_date": "2020-01-01", "lookback_window_days": 0}
+    state, now = {"dateSent": zoned(first, zone)}, MOMENT.add(years=1)
+    begin = plan(state, now=now, timezone=name, **changes).window.start
     assert first - timedelta(hours=3) <= begin <= second
 
 
@@ -238,47 +228,3 @@ def test_the_moment_is_saved_with_the_last_window_and_not_before(serve: Serve) -
 def test_no_interval_is_longer_than_what_a_failed_sync_goes_back() -> None:
     hours = SCHEMA["properties"]["lookback_interval_hours"]["maximum"]
     assert timedelta(hours=hours) + timedelta(hours=3) < NEW_SMS_ONLY
-
-
-minutes = st.integers(0, 3 * 1440)
-
-
-@settings(max_examples=500)
-@given(
-    # When each SMS is sent, by how much later it is registered, and has its last status.
-    st.lists(st.tuples(st.integers(0, 14_400), st.just(0) | minutes, minutes), max_size=25),
-    # After which pause each sync starts, the interval, and how many SMS it reads if it is killed.
-    st.lists(
-        st.tuples(
-            st.sampled_from([15, 55, 60, 61, 180, 1440, 1444]) | st.integers(1, 3000),
-            st.sampled_from([0, 1, 24, 24, 24, 168]),
-            st.sampled_from([99, 99, 99, 5]) | st.integers(0, 20),
-        ),
-        min_size=2,
-        max_size=15,
-    ),
-)
-def test_each_reading_of_the_last_days_brings_all_that_settled_or_came_late(
-    account: list[tuple[int, int, int]], syncs: list[tuple[int, int, int]]
-) -> None:
-    state: dict[str, Any] = {}
-    table: dict[int, bool] = {}
-    elapsed = 0
-    for pause, interval, stop in syncs:
-        elapsed += pause
-        now = pendulum.instance(START, ZONE).add(minutes=elapsed)
-        window, kind, adds = plan(state, now=now, lookback_interval_hours=interval)
-        there, sent = dict[int, bool](), dict[int, datetime]()
-        for n, (minute, late, settling) in enumerate(sorted(account)):
-            if minute + late <= elapsed:
-                there[n], sent[n] = minute + settling <= elapsed, START + timedelta(minutes=minute)
-        read = [n for n in there if window.start <= sent[n] <= window.end]
-        is_through = len(read) <= stop
-        table |= {n: there[n] for n in read[:stop]}
-        if is_through and kind != "New SMS only":
-            assert table == there
-        if is_through:
-            assert {n for n in there if not sorted(account)[n][1]} <= table.keys()
-            state |= adds
-        latest = [zoned(sent[n], ZONE) for n in read[:stop]]
-        state["dateSent"] = max([*latest, state.get("dateSent") or ""]) or None
