@@ -126,7 +126,6 @@ def test_a_full_refresh_neither_minds_the_interval_nor_keeps_it() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "",
         "10:00",
         "2024-04",
         "2024-W01-1",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from source_calltouch_sms.windows import (
@@ -67,6 +67,7 @@ def test_a_split_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     assert all(part.seconds <= seconds for part in parts)
 
 
+@example(DAY, {0: 4, 1: 5, 2: 1}, 10)  # just full
 @given(
     windows,
     # Also times outside of the window, which an account in another zone may give.
