@@ -28,7 +28,7 @@ from typing import Any
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sandbox.rules import BROKEN_JSON, api_error, message, validation_error
+from sandbox.rules import api_error, message, validation_error
 
 Rule = dict[str, Any]
 Right = Callable[[], Response]
@@ -143,14 +143,11 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     "token-revoked": (200, "Invalid credentials.", lambda words: {"message": words}),
     "token-refused": (403, "Invalid credentials", lambda words: {"message": words}),
     "api-error": (200, "Внутренняя ошибка сервера", lambda words: api_error(500, words)),
-    "syntax-error": (200, BROKEN_JSON, lambda words: api_error(1, words)),
     "permanent": (400, "Нет активного виджета", lambda words: api_error(10003, words)),
     # JSON that is no page.
     "unknown-json": (200, "ok", lambda words: {"result": words, "items": [1, 2]}),
     "null-data": (200, "", lambda _: {"meta": [], "data": None}),
     "empty-data": (200, "", lambda _: {"meta": [], "data": {}}),
-    "nested": (200, "", lambda _: b'{"data":' + b"[" * 500_000),
-    "huge-integer": (200, "", lambda _: b'{"data":{"totalCountSms":' + b"9" * 5000 + b"}}"),
 }
 
 
