@@ -135,6 +135,7 @@ SYNTAX = "Синтаксическая ошибка JSON в запросе ил�
 NOT_BEGUN = "Значение не может быть больше текущего дня"
 TOO_LONG = "Период не может быть больше 90 дней"
 NOTHING: list[Any] = [None, {}, [], {"meta": [], "data": None}, {"meta": [], "data": {}}]
+DESCRIBED = "errorCode: 1; errorDescription: А"
 ODD_TOTALS: list[Any] = ["secret", True, -1, "-1", "٣", "9" * 5000, 10**18, 10**30]
 ODD_ROWS: list[Any] = [["secret"], {"70000000001": {}}, {"0": "secret"}, "secret"]
 
@@ -171,10 +172,10 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         ({"data": {"message": INVALID}}, api.InvalidCredentials, INVALID),
         ({"errorMessage": NO_ACCESS}, api.NoAccess, f"errorMessage: {NO_ACCESS}"),
         ({"errorCode": 5, "errorMessage": "Нет"}, api.ApiError, "errorCode: 5; errorMessage: Нет"),
-        ({"data": {"errorCode": "1"}}, api.ApiError, "errorCode: 1"),
+        ({"data": {"errorDescription": "А", "errorCode": "1"}}, api.ApiError, DESCRIBED),
         ({"data": {"errorMessage": "Нет"}, "message": "Ой"}, api.ApiError, "Ой; errorMessage: Нет"),
         ({"error": {"message": "Сбой"}}, api.OtherMessage, "Сбой"),
-        ({"error": "Сбой", "message": ""}, api.OtherMessage, "error: Сбой"),
+        ({"error": "Сбой", "detail": "Да"}, api.OtherMessage, "error: Сбой; detail: Да"),
         ({"message": TOO_LONG}, api.RangeMessage, TOO_LONG),
         (refusal(("pageOfResult", "Мало")), api.ValidationError, "pageOfResult: Мало"),
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
