@@ -79,9 +79,7 @@ def test_a_429_slows_all_requests_those_of_one_second_once() -> None:
 
 
 @pytest.mark.parametrize("rate", [SLOWEST_RATE, SLOWEST_RATE + 0.01, 0.1])
-def test_the_rate_does_not_fall_below_the_slowest_at_which_the_next_request_goes(
-    rate: float,
-) -> None:
+def test_the_rate_does_not_fall_below_the_slowest_and_is_kept(rate: float) -> None:
     limiter = RateLimiter(rate)
     answered(limiter, 429)
     assert limiter.rate == min(rate, SLOWEST_RATE)

@@ -63,6 +63,7 @@ class Network(Fetcher):
         """In the order in which they were made."""
         self.under_way: list[Fetch] = []
         self.cancelled: list[PageRequest] = []
+        self.is_closed = False
         self._answer, self._chance = fetch, chance or random.Random(1)
         self._latency = self._chance.choice([0, 0.3, 3]) if latency is None else latency
         self._polls = polls
@@ -92,6 +93,10 @@ class Network(Fetcher):
             self.under_way.remove(fetch)
             self.cancelled.append(fetch.request)
             fetch.set_exception(CancelledError())
+
+    def close(self, fetches: list[Fetch]) -> None:
+        super().close(fetches)
+        self.is_closed = True
 
 
 @dataclass(kw_only=True)
@@ -316,6 +321,7 @@ def test_a_reader_that_stops_requests_nothing_more() -> None:
     assert sync.reader.windows == []
     assert len(account.bodies) < 150, "of more than 250"
     assert sync.network.cancelled
+    assert sync.network.is_closed
     assert not sync.network.under_way
 
 

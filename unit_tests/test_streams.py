@@ -121,9 +121,7 @@ def test_a_body_is_the_slice_and_the_page_and_the_slices_numbers_stand_before_th
     assert stream().request_body_json(None, ALL) == ALL
 
 
-def test_slices_obey_the_state_they_are_given_and_end_where_nobody_reads_them(
-    serve: Serve,
-) -> None:
+def test_slices_obey_the_state_and_end_where_nobody_reads_them(serve: Serve) -> None:
     account, sms = serve(Account([])), stream()
     for state in ({"dateSent": "2024-06-10T10:00:00+03:00"}, None):
         (part,) = sms.stream_slices(sync_mode=SyncMode.incremental, stream_state=state)
@@ -244,9 +242,7 @@ def test_a_wait_because_of_a_429_is_reported_to_the_platform(
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_a_large_answer_of_another_form_is_an_error_before_any_record(
-    serve: Serve, call: int
-) -> None:
+def test_a_large_answer_of_another_form_is_an_error(serve: Serve, call: int) -> None:
     def spoil(number: int, data: dict[str, Any]) -> None:
         if number >= call:
             data["total"] = data.pop("totalCountSms")
