@@ -112,7 +112,6 @@ def test_a_group_is_no_larger_than_one_request_takes() -> None:
 
 def test_a_union_holds_as_many_identical_sms_as_one_answer_had() -> None:
     gathered = Gathered(pages_of("aab ab", 5))
-    assert not gathered.is_complete
     assert sorted(record["smsMessage"] for record in gathered.all()) == ["a", "a", "b"]
 
 
@@ -120,10 +119,12 @@ def test_a_union_begins_anew_where_another_total_is_reported() -> None:
     gathered = Gathered()
     assert gathered.add(pages_of("ab bc", 4))
     assert gathered.add(pages_of("ad", 3)), "all of it is new"
-    assert gathered.total == 3
     assert sorted(record["smsMessage"] for record in gathered.all()) == ["a", "d"]
     assert not gathered.add(pages_of("da", 3))
     gathered.add(pages_of("b", 3))
+    assert gathered.is_complete
+    gathered.add(pages_of("ef", 3))  # now they are too many
+    gathered.add(pages_of("efg", 3))
     assert gathered.is_complete
 
 
