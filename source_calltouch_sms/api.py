@@ -105,12 +105,14 @@ class Undocumented(ErrorBody):
 
 
 _RANGE: Final = "date|period|range|период|диапазон|интервал"
+_LENGTH: Final = r"\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
-    r"invalid\scredentials": InvalidCredentials,
-    r"не\sимеет\sдоступа": NoAccess,
-    r"не\sуказано\sобязательное\sполе|синтаксическая\sошибка\sjson": UnusableRequest,
+    r"invalid\s+credentials": InvalidCredentials,
+    r"не\s+имеет\s+доступа": NoAccess,
+    r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
     "errorCode:|errorMessage:": ApiError,
-    _RANGE: RangeMessage,
+    # Not «Пробный период закончился».
+    rf"date_?(from|to)|(?=.*({_RANGE}))(?=.*({_LENGTH}))": RangeMessage,
     "": OtherMessage,
 }
 """Words, in any case, and what a body that holds them means. The first match counts."""
@@ -164,15 +166,21 @@ def read_page(body: bytes, content_type: str = "") -> Page:
     Raises:
         ErrorBody: the body is no page; its class says what it is.
     """
-    document = _decode(body, content_type)
+    document, page = _decode(body, content_type), None
     match document:
         case {"data": []}:
-            return Page(0, [])
+            page = Page(0, [])
         case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
             rows = _list(data.get("smsDetails") or [])
             if rows is not None and set(map(type, rows)) <= {dict}:
-                return Page(int(total), rows)
-    raise _error_body(document)
+                page = Page(int(total), rows)
+    if page and page.rows:
+        return page
+    # An empty page beside words does not say that there are no SMS.
+    refusal = _refusal(document)
+    if page and not refusal:
+        return page
+    raise refusal or _wordless(document)
 
 
 def _decode(body: bytes, content_type: str) -> Any:
@@ -205,19 +213,21 @@ def _without_halves(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error_body(document: Any) -> ErrorBody:
+def _refusal(document: Any) -> ErrorBody | None:
+    """Return what the words in a document mean; None if it holds none."""
     data = _inside(document, "data")
     violations = _list(_inside(_inside(data, "validationErrorData"), "violations")) or ()
     faults = [words for words in map(_words_of_violation, violations) if words]
     if faults:
         return _refused_fields(faults)
-    levels = (document, _inside(document, "error"), data, _inside(data, "apiErrorData"))
+    inner = {"message": data} if isinstance(data, str) else data
+    levels = (document, _inside(document, "error"), inner, _inside(data, "apiErrorData"))
     found = ((name, _inside(level, name)) for level in levels for name in _WORDS)
     words = {name: word for name, word in found if word and type(word) in {str, int}}
     text = "; ".join(
         str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
-    return _kind(text)(text) if text else _wordless(document)
+    return _kind(text)(text) if text else None
 
 
 def _kind(text: str) -> type[ErrorBody]:
@@ -240,7 +250,9 @@ def _refused_fields(faults: list[str]) -> ErrorBody:
 
 def _wordless(document: Any) -> ErrorBody:
     match document:
-        case {"data": {"totalCountSms": None | ""}} | None | []:
+        case None | [] | {"data": None | "" | {"totalCountSms": None | ""}}:
+            return NoData()
+        case {"data": dict(data)} if not any(data.values()):
             return NoData()
         case dict() if not any(document.values()):
             return NoData()

@@ -82,7 +82,8 @@ class CalltouchErrorHandler(ErrorHandler):
         is_over = not failure.retry_seconds or wait > seconds_left
         start, end = _requested_range(answer)
         action = ResponseAction.RETRY
-        is_long = (end - start).total_seconds() + 1 > failure.splits_above
+        parts = {"days": start.date() < end.date(), "seconds": start < end}
+        is_long = parts.get(failure.splits_into, False)
         is_answered_later = wait > self.retry_timeout  # of whatever length it is
         if is_long and not is_answered_later and (is_over or attempt.tries >= TRIES_AT_LENGTH):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
@@ -111,10 +112,12 @@ class CalltouchErrorHandler(ErrorHandler):
             return None
         try:
             with self._decoding:  # a page takes ten times its bytes while it is decoded
-                api.read_page(answer.content, answer.headers.get("Content-Type", ""))
+                page = api.read_page(answer.content, answer.headers.get("Content-Type", ""))
         except api.ErrorBody as body:
             return self._no_page(body, answer)
-        return self._no_page(api.ErrorBody(), answer) if is_refused else None
+        # A failure with an empty page does not say that there are no SMS.
+        is_failure = is_refused or not (page.total or answer.ok)
+        return self._no_page(api.NoData(), answer) if is_failure else None
 
     def _no_page(self, body: api.ErrorBody, response: requests.Response) -> Failure:
         _, end = _requested_range(response)

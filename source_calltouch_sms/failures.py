@@ -7,7 +7,7 @@ and the time, which `error_handler.py` knows.
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -22,7 +22,6 @@ from source_calltouch_sms.redaction import Redactor
 WRONG_ADDRESS_SECONDS: Final = 30
 """For how long a wrong address is retried: it can be a guard, or a deployment in passing."""
 UNLIMITED: Final = 10**9
-DAY_SECONDS: Final = 86_400
 
 CREDENTIALS: Final = (
     "Check the settings API token (access_token) and Site ID (site_id): find both in Calltouch "
@@ -78,8 +77,8 @@ class Failure(NamedTuple):
     error: Callable[[str], AirbyteTracedException] = errors.transient_error
     retry_seconds: float = UNLIMITED
     """0: trying again would not help."""
-    splits_above: float = UNLIMITED
-    """A range of more seconds than this is split, since its parts may be answered."""
+    splits_into: Literal["", "days", "seconds"] = ""
+    """The smallest parts of the range that may be answered; empty if it is not split."""
     said: str = ""
     """What Calltouch said, a sentence."""
 
@@ -89,7 +88,7 @@ class Failure(NamedTuple):
 
 
 def _failed(reason: str) -> Failure:
-    return Failure(reason, splits_above=DAY_SECONDS)
+    return Failure(reason, splits_into="days")
 
 
 def _refused(
@@ -115,7 +114,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
     is_refusal = status in REFUSALS
     range_refused = _refused(
         "Calltouch refused the dates requested", CLOCKS if reaches_today else LONG_PAST
-    )._replace(splits_above=DAY_SECONDS)
+    )._replace(splits_into="days")
     match body:
         case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
             reason = "Calltouch allows no more API requests for now (HTTP 429)"
@@ -134,7 +133,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             advice = CLOCKS if isinstance(body, api.NotBegun) and reaches_today else FIELDS
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
-        case api.RangeMessage() if is_refusal:
+        case api.RangeMessage() if is_refusal or status in OK:
             failure = range_refused
 
         # Another address than the method's.
@@ -152,6 +151,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         # All else, by its status.
         case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN:
             failure = Failure("A firewall in front of Calltouch refused the request (HTTP 403)")
+        case api.OtherMessage() if is_refusal:
+            refused = f"Calltouch refused the request (HTTP {status})"
+            failure = _refused(refused, POINTS, errors.RefusedError)
         case _ if is_refusal:
             failure = _refused(f"Calltouch refused the request (HTTP {status})", POINTS)
         case _ if status not in OK or isinstance(body, api.ApiError):
@@ -183,12 +185,12 @@ def of_exception(  # noqa: C901 - a table, too
             failure = _refused(f"The certificate of {host} cannot be verified", CERTIFICATE)
         case exceptions.InvalidURL() | exceptions.InvalidSchema() | exceptions.MissingSchema():
             failure = _refused(f"A request to {host} cannot be made ({cause})", PROXY)
-        case errors.AnswerTooLargeError(response=requests.Response(status_code=401)):
+        case requests.RequestException(response=requests.Response(status_code=401)):
             failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case errors.AnswerTooLargeError(args=[limit]):
             failure = _failed(f"The answer from {host} is larger than {limit / 10**6:.0f} MB")
             if error.response is None or error.response.ok:
-                failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_above=1)
+                failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_into="seconds")
         case _ if "ReadTimeout" in repr(error):
             failure = _failed(f"{host} took the request, but did not answer it in full in time")
         case exceptions.ProxyError():

@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -19,7 +20,7 @@ from requests.exceptions import ChunkedEncodingError, InvalidURL, ReadTimeout
 from urllib3.exceptions import HTTPError, LocationValueError
 
 from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError
-from source_calltouch_sms.rate_limiter import Attempt, RateLimiter
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
 from source_calltouch_sms.windows import PageRequest
 
 MAX_ANSWER_BYTES: Final = 200_000_000
@@ -57,37 +58,39 @@ class Transport(HTTPAdapter):
         """
         if str(request.url).startswith("http:"):
             kwargs["proxies"] = None
+        coming: requests.Response | None = None
         try:
             coming = super().send(request, *args, **kwargs)
-            try:
-                body = self._receive(coming)
-            finally:
-                coming.close()
+            with coming, ExitStack() as on_error:
+                body = on_error.enter_context(_Body())  # an error's traceback would keep its bytes
+                self._receive(coming, body)
+                on_error.pop_all()
         except requests.RequestException as error:
-            error.request = request  # `requests` leaves it out where the body fails
+            # `requests` leaves them out where the body fails.
+            error.request, error.response = request, coming
             raise
         except LocationValueError as error:
             raise InvalidURL(error, request=request) from error
-        except (HTTPError, ValueError, TypeError, zlib.error) as error:  # a negative chunk size, …
-            raise ChunkedEncodingError(error, request=request) from error
+        # A negative chunk size, and the like.
+        except (HTTPError, ValueError, TypeError, zlib.error) as error:
+            raise ChunkedEncodingError(error, request=request, response=coming) from error
         response = self.build_response(request, coming.raw)
         response.raw = body
         return response
 
-    def _receive(self, response: requests.Response) -> "_Body":
-        attempt, body = self._rate_limiter.attempt(), _Body()
+    def _receive(self, response: requests.Response, body: BytesIO) -> None:
+        attempt = self._rate_limiter.attempt()
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
         # `iter_content` would wait for a whole chunk, however slowly its bytes come.
         for chunk in iter(partial(response.raw.read1, CHUNK_BYTES, decode_content=True), b""):
             if body.tell() + len(chunk) > limit:
-                raise AnswerTooLargeError(limit, response=response)
+                raise AnswerTooLargeError(limit)
             deadline += self._wait_for_room(attempt, len(chunk))
             if time.monotonic() > deadline:
                 raise ReadTimeout
             body.write(chunk)
-        return body
 
     def _wait_for_room(self, attempt: Attempt, size: int) -> float:
         """Take room for so many bytes; return for how many seconds there was none."""
@@ -146,7 +149,10 @@ class Fetcher:
         fetch: Callable[[PageRequest], Fetched],
         rate_limiter: RateLimiter,
         transport: Transport,
+        max_seconds: float = 2 * RETRY_SECONDS,
     ) -> None:
+        self.max_seconds = max_seconds
+        """For how long a try may take: the timeouts do not hold for endless headers."""
         self._fetch = fetch
         self._rate_limiter = rate_limiter
         self._transport = transport

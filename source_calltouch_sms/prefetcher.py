@@ -18,7 +18,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer
-from source_calltouch_sms.errors import RefusedError
+from source_calltouch_sms.errors import RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
 from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.windows import PageRequest, Window, split
@@ -165,9 +165,9 @@ class Prefetcher:
 
     def _wait_for(self, request: PageRequest) -> Steps[Fetch]:
         since = time.monotonic()
-        if request not in self._due:
-            self._due = [request, *self._due]
         while True:
+            if request not in self._due:
+                self._due = [request, *self._due]
             self.request_ahead(request)
             fetch = self._fetches[request]
             if fetch not in self._arriving:
@@ -178,6 +178,10 @@ class Prefetcher:
                 continue  # nobody waited for it when it failed, and it may succeed now
             self._fetcher.expedite(fetch)
             wait(self._arriving, POLL_SECONDS, FIRST_COMPLETED)
+            if time.monotonic() - max(since, fetch.attempt.sent_at) > self._fetcher.max_seconds:
+                raise transient_error(
+                    "Calltouch took a request, but sends no answer. Try again later."
+                )
             is_long = time.monotonic() - since > THROTTLED_SECONDS
             if is_long and self._rate_limiter.is_throttled and not self.is_reported:
                 self.is_reported = True
@@ -249,8 +253,8 @@ class Prefetcher:
     def close(self) -> None:
         """Make no further request."""
         self.windows = []
-        self.set_due([])
         self._fetcher.close(self._arriving)
+        self.set_due([])
 
     def max_sms_of(self, rows: int) -> int:
         """Return how many SMS a window may hold whose pages have so many rows."""

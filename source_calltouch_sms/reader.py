@@ -29,7 +29,7 @@ from source_calltouch_sms.windows import (
     Window,
     second,
     split,
-    split_by_times,
+    split_by_time,
 )
 
 logger = logging.getLogger("airbyte.calltouch")
@@ -72,8 +72,7 @@ class Reader:
         self._prefetcher = Prefetcher(fetcher, parse, rate_limiter, window)
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
-        """Seconds of the longest window that Calltouch could answer."""
-        self._max_vain_reads = MAX_VAIN_READS
+        """Days of the longest window that Calltouch could answer."""
 
     @property
     def windows(self) -> list[Window]:
@@ -149,23 +148,25 @@ class Reader:
                     outcome = yield from self._read_second(window, gathered)
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
-            if not isinstance(outcome, Incomplete):
+            if isinstance(outcome, Complete):
+                return (yield from self._check_cap(window, outcome))
+            if isinstance(outcome, Split):
                 return outcome
             if not best or len(outcome.records) > len(best.records):
                 best = outcome
                 continue
             vain_reads += 1
-            if vain_reads == self._max_vain_reads:
+            # After one such window they are the service's way, and no wait helps.
+            if vain_reads == (1 if self.incomplete else MAX_VAIN_READS):
                 return best
-            if not self.incomplete:  # else such windows are the service's way: no wait helps
-                time.sleep(PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
     def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
         """Read a window that can be split by time."""
         first = yield from self._prefetcher.take_first(window, MAX_PAGES)
-        self._longest_answered = max(self._longest_answered, window.seconds)
+        self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
-            return (yield from self._check_cap(window, Complete(first.records)))
+            return Complete(first.records)
         max_sms = self._prefetcher.max_sms_of(len(first.records))
         if max_sms < first.total <= MAX_TOTAL:
             return Split(split(window, first.total, max_sms))
@@ -175,10 +176,10 @@ class Reader:
             return Incomplete(first.total, Gathered(pages).all())
         verdict = yield from self._prove(window, pages)
         if isinstance(verdict, Complete):
-            return (yield from self._check_cap(window, verdict))
+            return verdict
         # Pages prove nothing here: from now on, a window is what one answer holds.
         self._prefetcher.max_sms = self._prefetcher.page_size
-        return Split(split_by_times(window, completeness.times(pages), self._prefetcher.max_sms))
+        return Split(split_by_time(window, completeness.times(pages), self._prefetcher.max_sms))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
         """Check a total of full pages, where the service may have stopped counting.
@@ -186,10 +187,10 @@ class Reader:
         Some count no further than one page, or a few, holds; then parts of the window count more.
         """
         total = len(complete.records)
-        if not total or total % PAGE_SIZE:
+        if window.seconds == 1 or not total or total % PAGE_SIZE:
             return complete
         times = completeness.times([Answer(total, complete.records)])
-        parts = split_by_times(window, times, total // 2)
+        parts = split_by_time(window, times, total * 3 // 5)  # into two, if not in one second
         answers = yield from self._prefetcher.take_all([PageRequest(part) for part in parts])
         totals = [answer.total for answer in answers]
         # A part that counts as many as the whole may have stopped there, too.
@@ -272,12 +273,12 @@ class Reader:
 
     def _split_too_long(self, window: Window) -> Split:
         """Split a window that Calltouch cannot answer."""
-        answered = self._longest_answered
-        seconds = answered if 0 < answered < window.seconds else -(-window.seconds // 2)
-        logger.warning(
-            "%s: too long for Calltouch. Asking for %.1f days at once.", window, seconds / 86_400
-        )
-        return Split(window.parts(seconds))
+        days, answered = (window.end.date() - window.start.date()).days + 1, self._longest_answered
+        if days == 1:
+            return Split(window.halves())
+        at_once = answered if 0 < answered < days else -(-days // 2)
+        logger.warning("%s: too long for Calltouch. Asking for %s days at once.", window, at_once)
+        return Split(window.days(at_once))
 
     def _report_incomplete(self, window: Window, outcome: Incomplete) -> None:
         came = len(outcome.records)
@@ -289,4 +290,3 @@ class Reader:
                 "incomplete data (require_complete_windows)."
             )
         self.incomplete.append(outcome.total - came)
-        self._max_vain_reads = 1

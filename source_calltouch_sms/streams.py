@@ -29,8 +29,8 @@ from source_calltouch_sms.error_handler import (
 )
 from source_calltouch_sms.fetcher import Fetched, Fetcher, Transport
 from source_calltouch_sms.messages import rate_limited_message, record_messages
-from source_calltouch_sms.prefetcher import Throttled
-from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
+from source_calltouch_sms.prefetcher import Prefetcher, Throttled
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter
 from source_calltouch_sms.reader import Reader, WindowEnd
 from source_calltouch_sms.records import RecordMaker, wall_time, zoned
 from source_calltouch_sms.windows import PageRequest, Window
@@ -79,8 +79,11 @@ class SmsMessages(HttpStream):
         self._config = config
         self._now = (now or pendulum.now()) - LAG
         self._timeouts = timeouts
-        self._rate_limiter = rate_limiter or RateLimiter()
-        self._transport = Transport(self._rate_limiter, timeouts.answer)
+        limiter = self._rate_limiter = rate_limiter or RateLimiter()
+        self._transport = Transport(limiter, timeouts.answer)
+        self._fetcher = Fetcher(
+            self._fetch, limiter, self._transport, timeouts.retry + timeouts.read
+        )
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
         super().__init__(api_budget=self._rate_limiter)
@@ -248,7 +251,7 @@ class SmsMessages(HttpStream):
 
     def _begin(self, plan: Plan) -> "Sync":
         reader = Reader(
-            Fetcher(self._fetch, self._rate_limiter, self._transport),
+            self._fetcher,
             self._parse,
             self._rate_limiter,
             plan.window,
@@ -281,8 +284,9 @@ class SmsMessages(HttpStream):
             AirbyteTracedException: why Calltouch does not answer it with a page.
         """
         second = min(self._config.start, wall_time(self._now, self._config.zone))
-        self._rate_limiter.begin(Attempt(is_due=True))
-        self._parse(self._fetch(PageRequest(Window(second, second))).response)
+        window = Window(second, second)
+        prefetcher = Prefetcher(self._fetcher, self._parse, self._rate_limiter, window)
+        list(prefetcher.take(PageRequest(window)))
 
     def _fetch(self, request: PageRequest) -> Fetched:
         """Make a request through the CDK, with its retries and waits."""

@@ -35,6 +35,13 @@ class Window(NamedTuple):
         starts = [self.start + n * SECOND for n in range(0, self.seconds, step)]
         return [Window(s, min(s + (step - 1) * SECOND, self.end)) for s in starts]
 
+    def days(self, count: int) -> list["Window"]:
+        """Split at midnights, into parts of up to that many calendar days, oldest first."""
+        starts, day = [self.start], self.start.replace(hour=0, minute=0, second=0)
+        while (day := day + timedelta(days=count)) <= self.end:
+            starts.append(day)
+        return _windows(starts, self.end)
+
     def halves(self) -> list["Window"]:
         """Split in two."""
         return self.parts(-(-self.seconds // 2))
@@ -60,7 +67,7 @@ def split(window: Window, total: int, max_sms: int) -> list[Window]:
     return window.parts(max(seconds, -(-window.seconds // MAX_PARTS)))
 
 
-def split_by_times(window: Window, times: Mapping[str, int], max_sms: int) -> list[Window]:
+def split_by_time(window: Window, times: Mapping[str, int], max_sms: int) -> list[Window]:
     """Split a window into parts of up to `max_sms`, by how many SMS were seen at each time.
 
     `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more is a part of its own.
@@ -78,5 +85,9 @@ def split_by_times(window: Window, times: Mapping[str, int], max_sms: int) -> li
     inside = sorted(start for start in starts if window.start <= start <= window.end)
     if len(inside) == 1:
         return window.halves()
-    ends = [*(start - SECOND for start in inside[1:]), window.end]
-    return [Window(*bounds) for bounds in zip(inside, ends, strict=True)]
+    return _windows(inside, window.end)
+
+
+def _windows(starts: list[datetime], end: datetime) -> list[Window]:
+    ends = [*(start - SECOND for start in starts[1:]), end]
+    return [Window(*bounds) for bounds in zip(starts, ends, strict=True)]

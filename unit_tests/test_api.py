@@ -134,7 +134,9 @@ MISSING = "В запросе не указано обязательное пол
 SYNTAX = "Синтаксическая ошибка JSON в запросе или запрос пустой"
 NOT_BEGUN = "Значение не может быть больше текущего дня"
 TOO_LONG = "Период не может быть больше 90 дней"
-NOTHING: list[Any] = [None, {}, [], {"meta": [], "data": None}, {"meta": [], "data": {}}]
+TRIAL = "Пробный период закончился"
+EMPTY: list[Any] = [None, "", {}, {"smsDetails": []}]
+NOTHING: list[Any] = [None, {}, [], *({"success": True, "data": data} for data in EMPTY)]
 DESCRIBED = "errorCode: 1; errorDescription: А"
 ODD_TOTALS: list[Any] = ["secret", True, -1, "-1", "٣", "9" * 5000, 10**18, 10**30]
 ODD_ROWS: list[Any] = [["secret"], {"70000000001": {}}, {"0": "secret"}, "secret"]
@@ -168,7 +170,7 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         ),
         # In other words, or on another level.
         ({"message": "Too Many Requests"}, api.OtherMessage, "Too Many Requests"),
-        ({"message": "invalid CREDENTIALS"}, api.InvalidCredentials, "invalid CREDENTIALS"),
+        ({"message": "invalid  CREDENTIALS"}, api.InvalidCredentials, "invalid  CREDENTIALS"),
         ({"data": {"message": INVALID}}, api.InvalidCredentials, INVALID),
         ({"errorMessage": NO_ACCESS}, api.NoAccess, f"errorMessage: {NO_ACCESS}"),
         ({"errorCode": 5, "errorMessage": "Нет"}, api.ApiError, "errorCode: 5; errorMessage: Нет"),
@@ -176,7 +178,13 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         ({"data": {"errorMessage": "Нет"}, "message": "Ой"}, api.ApiError, "Ой; errorMessage: Нет"),
         ({"error": {"message": "Сбой"}}, api.OtherMessage, "Сбой"),
         ({"error": "Сбой", "detail": "Да"}, api.OtherMessage, "error: Сбой; detail: Да"),
+        ({"data": "Нет доступа"}, api.OtherMessage, "Нет доступа"),
         ({"message": TOO_LONG}, api.RangeMessage, TOO_LONG),
+        ({"message": TRIAL}, api.OtherMessage, TRIAL),
+        # Beside a page without SMS.
+        ({"message": INVALID, "data": []}, api.InvalidCredentials, INVALID),
+        ({"errorCode": 5, "data": []}, api.ApiError, "errorCode: 5"),
+        ({"message": "Ой", **page_of(0, [])}, api.OtherMessage, "Ой"),
         (refusal(("pageOfResult", "Мало")), api.ValidationError, "pageOfResult: Мало"),
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
         (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),

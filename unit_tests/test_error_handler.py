@@ -20,7 +20,8 @@ from source_calltouch_sms.errors import AnswerTooLargeError, RefusedError
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
 from unit_tests.account import response
 
-PAGE = json.dumps({"meta": [], "data": {"totalCountSms": 0, "pageOfResult": 1, "smsDetails": []}})
+PAGE = json.dumps({"meta": [], "data": {"totalCountSms": 1, "pageOfResult": 1, "smsDetails": [{}]}})
+EMPTY = PAGE.replace('1, "p', '0, "p').replace("{}", ""), '{"meta": [], "data": []}'
 TOKEN_WRONG = '{"message": "Invalid credentials."}'
 NO_RIGHT = '{"message": "Пользователь X не имеет доступа к…"}'
 MISSING = '{"message": "В запросе не указано обязательное поле"}'
@@ -35,6 +36,7 @@ FIRST = "01-04-2024 00:00:00"
 TWO_DAYS = {"dateFrom": FIRST, "dateTo": "02-04-2024 23:59:59"}
 A_DAY_AND_A_SECOND = {"dateFrom": FIRST, "dateTo": "02-04-2024 00:00:00"}
 A_DAY = {"dateFrom": FIRST, "dateTo": "01-04-2024 23:59:59"}
+OVER_MIDNIGHT = {"dateFrom": "01-04-2024 23:59:59", "dateTo": "02-04-2024 00:00:00"}
 TWO_SECONDS = {"dateFrom": FIRST, "dateTo": "01-04-2024 00:00:01"}
 A_SECOND = {"dateFrom": FIRST, "dateTo": FIRST}
 TODAY = {"dateFrom": "02-04-2024 00:00:00", "dateTo": "02-04-2024 11:59:59"}
@@ -101,7 +103,10 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
     [
         # A page, under any status but 401 and 429.
         *((got(PAGE, s), PASS, "") for s in (200, 201, 302, 400, 403, 404, 408, 500, 503)),
-        (got('{"meta": [], "data": []}', 500), PASS, ""),
+        # One without SMS only where nothing failed.
+        *((got(body), PASS, "") for body in EMPTY),
+        *((got(body, 500), RETRY, "failed (HTTP 500)") for body in EMPTY),
+        *((got(body, 400), CONFIG, "refused the request (HTTP 400)") for body in EMPTY),
         # A large page, without decoding it; but not its part, nor a large refusal.
         *((got(DAMAGED + end), PASS, "") for end in (b"", b"\n", b"\r\n")),
         *((got(LARGE_PAGE[:-cut]), RETRY, "is cut off") for cut in (1, 500, 90_000)),
@@ -145,8 +150,9 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
         (got(violation(FAR), 422), SPLIT, ""),
         (got(violation(("dateTo", "Нет"), FAR), 200), SPLIT, ""),
         (got(violation(("", TOO_LONG)), 400), SPLIT, ""),
-        (got(RANGE_MESSAGE, 400), SPLIT, ""),
-        (got(RANGE_MESSAGE, 200), RETRY, ""),
+        *((got(RANGE_MESSAGE, s), SPLIT, "") for s in (200, 400)),
+        (got(RANGE_MESSAGE, 500), RETRY, ""),
+        (response(RANGE_MESSAGE, 400, OVER_MIDNIGHT), SPLIT, ""),
         (got(violation(AHEAD, ("x", TOO_LONG)), 422), CONFIG, ""),
         # Clocks are to blame only where the range reaches today.
         (response(violation(FAR), 422, TODAY), CONFIG, f"dates requested. {failures.CLOCKS}"),
@@ -180,7 +186,10 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
         (failed(AnswerTooLargeError(0, response=response())), SPLIT, ""),
         (failed(AnswerTooLargeError(2 * 10**8), A_SECOND), TRANSIENT, "larger than 200 MB"),
         (failed(AnswerTooLargeError(10**6, response=response("", 500))), RETRY, "than 1 MB"),
-        (failed(AnswerTooLargeError(0, response=response("", 401))), CONFIG, "(access_token)"),
+        *(
+            (failed(kind(0, response=response("", 401))), CONFIG, "(access_token)")
+            for kind in (AnswerTooLargeError, exceptions.ChunkedEncodingError)
+        ),
     ],
     ids=lambda value: repr(value)[:60],
 )

@@ -2,6 +2,7 @@
 
 import gzip
 import threading
+import traceback
 import zlib
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -123,6 +124,10 @@ def test_an_endless_answer_is_given_up(
     assert raised.value.request
     assert transport.body.size - transport.body.left < limit + 2**20
     assert transport.body.closed
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    bodies = [value for f in frames for value in f.f_locals.values() if isinstance(value, BytesIO)]
+    assert bodies
+    assert all(body.closed for body in bodies), "an error that waits holds no bytes"
 
 
 def test_an_answer_that_drips_is_given_up(limiter: RateLimiter) -> None:

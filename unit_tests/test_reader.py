@@ -14,6 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from airbyte_cdk.sources.streams.http.request_window_split_exception import (
+    RequestWindowSplitRequiredException,
+)
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +67,7 @@ class Network(Fetcher):
         self.under_way: list[Fetch] = []
         self.cancelled: list[PageRequest] = []
         self.is_closed = False
+        self._due: Fetch | None = None
         self._answer, self._chance = fetch, chance or random.Random(1)
         self._latency = self._chance.choice([0, 0.3, 3]) if latency is None else latency
         self._polls = polls
@@ -78,6 +82,7 @@ class Network(Fetcher):
         return fetch
 
     def expedite(self, fetch: Fetch) -> None:
+        self._due = fetch
         self._polls -= 1
         if self._polls >= 0:
             return
@@ -90,13 +95,14 @@ class Network(Fetcher):
     def release(self, fetch: Fetch) -> None:
         fetch.attempt.is_cancelled = True
         if fetch in self.under_way:
+            assert self.is_closed or fetch is not self._due, "the reader waits for it"
             self.under_way.remove(fetch)
             self.cancelled.append(fetch.request)
             fetch.set_exception(CancelledError())
 
     def close(self, fetches: list[Fetch]) -> None:
-        super().close(fetches)
         self.is_closed = True
+        super().close(fetches)
 
 
 @dataclass(kw_only=True)
@@ -455,6 +461,22 @@ def test_where_even_a_day_is_not_answered_or_the_first_page_is_refused_it_ends_s
     assert len(account.bodies) <= most
 
 
+def test_where_calltouch_answers_calendar_days_alone_ranges_are_split_at_midnight() -> None:
+    account = Account(evenly(400, 40))
+
+    def fetch(request: PageRequest) -> Fetched:
+        if request.window.start.date() < request.window.end.date():
+            raise RequestWindowSplitRequiredException
+        return account.fetch(request)
+
+    window = Window(START + timedelta(hours=17), START + timedelta(days=39, hours=10))
+    sync = read(account, window, Network(fetch))
+    account.rows = [sms for sms in account.rows if window.start <= sent(sms) <= window.end]
+    assert_complete(sync, account)
+    assert len(sync.windows) == 40
+    assert len(sync.network.requests) < 60
+
+
 # A second that no answer holds.
 
 
@@ -518,6 +540,12 @@ def test_a_wait_is_reported_once_if_a_429_is_the_reason(*, is_throttled: bool) -
     sync = read(account, network=network)
     assert_complete(sync, account)
     assert [step.seconds > 600 for step in sync.throttled] == [True] * is_throttled
+
+
+def test_a_request_that_never_ends_ends_the_sync() -> None:
+    network = Network(Account(evenly(5)).fetch, polls=9)
+    network.max_seconds = 0.1
+    assert "sends no answer" in read(Account([]), network=network).words
 
 
 class Late(random.Random):

@@ -13,7 +13,7 @@ from source_calltouch_sms.windows import (
     Window,
     second,
     split,
-    split_by_times,
+    split_by_time,
 )
 
 START = datetime(2024, 4, 1)
@@ -54,6 +54,14 @@ def test_parts_cover_their_window_and_only_the_last_is_shorter(
     assert [half.seconds for half in halves] == [-(-window.seconds // 2), window.seconds // 2]
 
 
+@given(windows, st.integers(1, 400))
+def test_days_begin_at_midnight_but_the_first(window: Window, count: int) -> None:
+    parts = window.days(count)
+    assert_covered(window, parts)
+    assert {str(part.start.time()) for part in parts[1:]} <= {"00:00:00"}
+    assert all((part.end.date() - part.start.date()).days < count for part in parts)
+
+
 @given(windows, st.integers(2, 10**12), st.data())
 def test_a_split_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     window: Window, total: int, data: st.DataObject
@@ -73,14 +81,14 @@ def test_a_split_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     st.dictionaries(st.integers(-50, 550), st.integers(1, 30), max_size=40),
     st.integers(1, 60),
 )
-def test_a_split_by_times_makes_full_parts_but_for_seconds_that_hold_too_much(
+def test_a_split_by_time_makes_full_parts_but_for_seconds_that_hold_too_much(
     window: Window, counts: dict[int, int], max_sms: int
 ) -> None:
     inside = {n: count for n, count in counts.items() if 0 <= n < window.seconds}
     limit = PART_SHARE * max_sms
     for seen in (counts, inside):
         times = {(window.start + n * SECOND).isoformat(): count for n, count in seen.items()}
-        parts = split_by_times(window, times, max_sms)
+        parts = split_by_time(window, times, max_sms)
         assert_covered(window, parts)
         assert len(parts) > 1
     held = [
