@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from integration_tests.platform_rules import Output, judge
+from integration_tests.platform_rules import Output, judged
 from unit_tests.account import Identity, Row, identities
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,13 +55,6 @@ def run(
     with start(folder, command, config, *args, **kwargs) as process:
         out, err = process.communicate(timeout=TIMEOUT)
     return judged(command, out, err, process.returncode, config or {})
-
-
-def judged(*said: Any) -> Output:
-    """Return what a command said, once it is found to keep to the platform's rules."""
-    output = Output(*said)
-    judge(output)
-    return output
 
 
 def out(*command: str | Path, folder: Path | None = None) -> str:

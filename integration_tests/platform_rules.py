@@ -9,16 +9,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Any, Final
 
 STREAM: Final = "sms_messages"
 ANSWERS: Final = {"spec": "SPEC", "check": "CONNECTION_STATUS", "discover": "CATALOG"}
-LONGEST_LINE: Final = 20_000_000  # characters
-TEXTS_LOOKED_FOR: Final = 1_000
-SHORTEST_SECRET: Final = 8
-"""What is shorter may stand in a message by chance."""
-DAY_MS: Final = 86_400_000
+# The CDK writes DEBUG with --debug, which the platform never gives.
+CONTENTS: Final = {"CONNECTION_STATUS": "connectionStatus", "DEBUG": "message"} | {
+    kind: kind.lower() for kind in ("RECORD", "STATE", "LOG", "SPEC", "CATALOG", "TRACE")
+}
 
 Message = dict[str, Any]
 
@@ -40,7 +38,7 @@ class Output:
 
     def of(self, kind: str) -> list[Message]:
         """Return the contents of the messages of a type."""
-        return [_content(m) for m in self.messages if m["type"] == kind]
+        return [m[CONTENTS[kind]] for m in self.messages if m["type"] == kind]
 
     def traces(self, kind: str) -> list[Message]:
         """Return the contents of the traces of a type."""
@@ -88,10 +86,12 @@ def forms(secret: str) -> set[bytes]:
     return {text.encode() for text in texts | {text.replace("\\", "\\\\") for text in texts}}
 
 
-def judge(said: Output) -> None:
-    """Assert that the platform takes all of it as it is meant."""
-    faults = [f"{rule.__doc__}\n  {fault}" for rule in RULES for fault in rule(said)]
-    assert not faults, "\n".join([said.command, *faults])
+def judged(*said: Any) -> Output:
+    """Return what a command said; the platform must take all of it as it is meant."""
+    output = Output(*said)
+    faults = [f"{rule.__doc__}\n  {fault}" for rule in RULES for fault in rule(output)]
+    assert not faults, "\n".join([output.command, *faults])
+    return output
 
 
 # The rules yield what is wrong. Later ones rely on earlier ones.
@@ -99,12 +99,10 @@ def judge(said: Output) -> None:
 
 def lines_are_messages(said: Output) -> Iterator[str]:
     """A line is one message: what is none, or has 20 million characters, is not taken as data."""
-    types = {"RECORD", "STATE", "LOG", "SPEC", "CONNECTION_STATUS", "CATALOG", "TRACE", "DEBUG"}
     for line, message in zip(said.out.splitlines(), said.messages, strict=True):
-        if len(line) >= LONGEST_LINE:
+        if len(line) >= 20_000_000:
             yield f"a line of {len(line)} bytes"
-        # The CDK writes DEBUG with --debug, which the platform never gives.
-        if message.get("type") not in types or _content(message) is None:
+        if message.get(CONTENTS.get(message.get("type", ""), "")) is None:
             yield line[:80].decode(errors="replace")
 
 
@@ -192,7 +190,7 @@ def a_wait_is_told_once(said: Output) -> Iterator[str]:
             is_running = status and status["status"] == "RUNNING"
             if not is_running or [r["type"] for r in reasons] != ["RATE_LIMITED"]:
                 yield str(status)
-            if not told < reset < told + DAY_MS:
+            if not told < reset < told + 86_400_000:
                 yield f"told at {told}, the quota is reset at {reset}"
 
 
@@ -231,13 +229,12 @@ def records_are_of_the_stream(said: Output) -> Iterator[str]:
 def nothing_private_is_said(said: Output) -> Iterator[str]:
     """The platform shows its users the log, whoever may see the connection."""
     config = [said.config.get("access_token"), *(said.config.get("phone_numbers") or [])]
-    records = [record["data"] for record in said.of("RECORD")]
-    texts = {record.get("smsMessage") for record in islice(records, TEXTS_LOOKED_FOR)}
+    records = said.records
+    texts = {record.get("smsMessage") for record in records[:1_000]}
     for secret in [*config, *texts]:
-        if isinstance(secret, str) and len(secret) >= SHORTEST_SECRET:
-            for form in forms(secret):
-                if form in said.unasked:
-                    yield f"{form.decode(errors='replace')}"
+        # What is shorter may stand in a message by chance.
+        if isinstance(secret, str) and len(secret) >= 8:
+            yield from (form.decode() for form in forms(secret) if form in said.unasked)
     numbers = {str(record.get("phoneNumber")) for record in records}
     for digits in re.findall(rb"(?<!\d)\d{11}(?!\d)", said.unasked):
         if digits.decode() in numbers:
@@ -256,12 +253,6 @@ RULES: Final[tuple[Callable[[Output], Iterable[str]], ...]] = (
     records_are_of_the_stream,
     nothing_private_is_said,
 )
-
-
-def _content(message: Message) -> Any:
-    kind = message.get("type", "")
-    names = {"CONNECTION_STATUS": "connectionStatus", "DEBUG": "message"}
-    return message.get(names.get(kind, kind.lower()))
 
 
 def _status(message: Message) -> Message | None:

@@ -11,7 +11,8 @@ import jsonschema
 import pendulum
 import pytest
 
-from integration_tests.commands import COMMAND, ROOT, assert_whole, judged, run, start, up_to
+from integration_tests.commands import COMMAND, ROOT, assert_whole, run, start, up_to
+from integration_tests.platform_rules import judged
 from sandbox.process import Sandbox, running
 
 
@@ -75,28 +76,16 @@ def test_each_command_speaks_utf_8_writes_no_file_and_needs_no_posix_signals(
         assert (output.code, output.err) == (0, b"")
         assert re.search("[а-я]", output.out.decode())
     assert list(folder.iterdir()) == []
-    assert spec.of("SPEC")[0]["connectionSpecification"]["additionalProperties"] is True
     (stream,) = discover.of("CATALOG")[0]["streams"]
-    assert stream["name"] == "sms_messages"
     validator = jsonschema.Draft7Validator(stream["json_schema"])
     assert read.records
     for record in read.records:
         validator.validate(record)
 
 
-def test_a_check_is_one_request_at_two_points(sandbox: Sandbox, tmp_path: Path) -> None:
-    # What the form has emptied is no filter.
-    output = run(tmp_path, "check", sandbox.config(phone_numbers=[], end_date=None))
-    assert output.of("CONNECTION_STATUS") == [{"status": "SUCCEEDED"}]
-    stats = sandbox.stats()
-    assert (stats["served"], stats["points"]) == (1, 2)
-    assert "phoneNumbers" not in stats["bodies"][0]
-
-
 def test_a_full_refresh_brings_each_sms_once_and_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
     output = run(tmp_path, "read", sandbox.config(), catalog="full_refresh_catalog.json")
     assert_whole(output, sandbox.sms())
-    assert output.statuses == ["STARTED", "RUNNING", "COMPLETE"]
     stats = sandbox.stats()
     # Two more than pages: identical SMS on two pages are asked for, then the total once more.
     assert (stats["served"], stats["points"], stats["limited"]) == (5, 10, 0)
@@ -107,21 +96,12 @@ def test_a_full_refresh_brings_each_sms_once_and_says_so(sandbox: Sandbox, tmp_p
     assert "25352 SMS in 1 windows; 5 API requests, 0 of them answered 429, 10 API" in output.logs
 
 
-def test_numbers_are_filtered_by_calltouch(sandbox: Sandbox, tmp_path: Path) -> None:
-    number = sandbox.sms()[0]["phoneNumber"]
-    mask = f"+7 ({number[1:4]}) {number[4:7]}-{number[7:9]}-{number[9:]}"
-    output = run(tmp_path, "read", sandbox.config(phone_numbers=[mask]))
-    assert {record["phoneNumber"] for record in output.records} == {number}
-    assert all(body["phoneNumbers"] == [mask] for body in sandbox.stats()["bodies"])
-
-
-def test_two_syncs_behind_one_address_share_its_limit(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in "ab"]
+def test_two_syncs_behind_one_address_share_its_limit(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folders = [tmp_path_factory.mktemp("sync") for _ in range(2)]
     with running("--sms", "5000", "--page-size", "500") as sandbox:
-        syncs = []
-        for folder in folders:
-            folder.mkdir()
-            syncs.append(start(folder, "read", sandbox.config()))
+        syncs = [start(folder, "read", sandbox.config()) for folder in folders]
         written = [sync.communicate()[0] for sync in syncs]
         assert [sync.returncode for sync in syncs] == [0, 0]
         assert [out.count(b'{"type":"RECORD"') for out in written] == [5_000, 5_000]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from integration_tests.commands import Plan, assert_account, judged, run, start
-from integration_tests.platform_rules import Output, forms
+from integration_tests.commands import Plan, assert_account, run, start
+from integration_tests.platform_rules import Output, forms, judged
 from sandbox.process import Sandbox, running
 from unit_tests.account import identities
 

@@ -23,20 +23,6 @@ from source_calltouch_sms.redaction import Redactor
 SECOND = timedelta(seconds=1)
 FEWER_DAYS = (365, 90, 30, 1)  # where the whole range is too much for the service
 PATHS = [url.partition("/api/")[2] for url in (api.URL, api.URL_UNDER_ACCESS)]
-# What error bodies are; the last stands for all others.
-ERRORS: dict[type[api.ErrorBody], str] = {
-    api.InvalidCredentials: "the documented body of a wrong token",
-    api.NoAccess: "the documented body of a missing right",
-    api.UnusableRequest: "the documented body of a request that cannot be used",
-    api.OtherMessage: "a message",
-    api.ValidationError: "the documented list of violations",
-    api.NotBegun: "the documented list of violations",
-    api.RefusedRange: "violations of the dates",
-    api.ApiError: "an apiError body",
-    api.NoData: "JSON with nothing in it",
-    api.Html: "HTML",
-    api.ErrorBody: "a body that is not documented",
-}
 # Whose text is not quoted: it names the user, or is none of Calltouch's sentences.
 UNQUOTED = (api.NoAccess, api.NotJson, api.Undocumented)
 
@@ -123,7 +109,7 @@ class Calltouch:
         try:
             page = api.read_page(response.content, response.headers.get("Content-Type", ""))
         except api.ErrorBody as error:
-            words = next(words for kind, words in ERRORS.items() if isinstance(error, kind))
+            words = str(type(error).__doc__).removesuffix(".")  # what such a body is
             if not isinstance(error, UNQUOTED):
                 words += self._redactor.quote(str(error))
             return Reply(told + words, *came, api.Page(0, []), error, took)

@@ -1,9 +1,8 @@
 """Runs the built image as Airbyte does, against the sandbox: `make image-test`."""
 
 import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,79 +11,42 @@ import tomli
 import yaml
 from packaging.utils import canonicalize_name
 
-from integration_tests.commands import ROOT, out
+from integration_tests.commands import ROOT, assert_whole, out
+from integration_tests.platform_rules import Output, judged
 from sandbox.process import Sandbox, running
 from source_calltouch_sms.config import SPEC
 
 NAME = "localhost/source-calltouch-sms:test"
 METADATA: dict[str, Any] = yaml.safe_load((ROOT / "metadata.yaml").read_text())["data"]
-STREAM = "sms_messages"
+CONFIG = ("--config", "/config/config.json")
 SMS = 25_000
 
-Message = dict[str, Any]
 
+@dataclass
+class Image:
+    """The image, in the engine that has built it."""
 
-class Docker:
-    """The image in Docker."""
+    config: dict[str, Any]
+    size: str
+    engine: list[str]
+    """The command that runs a program in it, on the host's network, as far as the user."""
+    before: list[str]
+    """What stands between the user and the program."""
+    after: list[str]
+    """What stands between the program and its arguments."""
 
-    def __init__(self, files: Path) -> None:
-        self.files = files
-        self.config: dict[str, Any] = json.loads(self.inspect("{{json .Config}}"))
-        self.size = f"{int(self.inspect('{{.Size}}')) / 1e6:.0f} MB"
+    def run(self, *arguments: str, program: str = "", user: str = "") -> str:
+        """Run the image's entry point, or another program, as its user or another."""
+        program = program or self.config["Entrypoint"][0]
+        return out(*self.engine, "--user", user, *self.before, program, *self.after, *arguments)
 
-    def inspect(self, template: str) -> str:
-        """Return a fact of the image."""
-        return out("docker", "image", "inspect", "--format", template, NAME)
-
-    def run(self, *arguments: str) -> str:
-        """Run the image's entry point as its user, on the host's network."""
-        volume = f"{self.files}:/config:ro"
-        run = ["docker", "run", "--rm", "--network", "host", "--volume", volume]
-        return out(*run, NAME, *arguments)
-
-    def shell(self, script: str, user: str = "") -> str:
-        """Run a script of the shell."""
-        run = ["docker", "run", "--rm", "--user", user, "--entrypoint", "/bin/sh"]
-        return out(*run, NAME, "-c", script).strip()
-
-
-class Buildah:
-    """The image in Buildah, without an engine or a namespace."""
-
-    def __init__(self, files: Path, storage: Sequence[str], container: str) -> None:
-        self.files = files
-        self.buildah = ["buildah", *storage]
-        self.container = container
-        inspected = json.loads(out(*self.buildah, "inspect", "--type", "image", NAME))
-        self.config: dict[str, Any] = inspected["OCIv1"]["config"]
-        self.size = out(*self.buildah, "images", "--format", "{{.Size}}", NAME).strip()
-
-    def run(self, *arguments: str) -> str:
-        """Run the image's entry point as its user, on the host's network."""
-        volume = f"{self.files}:/config:ro"
-        run = [*self.buildah, "run", "--isolation", "chroot", "--volume", volume, self.container]
-        return out(*run, "--", *self.config["Entrypoint"], *arguments)
+    def said(self, command: str, *arguments: str) -> Output:
+        """Run a command of the connector's."""
+        return judged(command, self.run(command, *arguments).encode(), b"", 0)
 
     def shell(self, script: str, user: str = "") -> str:
         """Run a script of the shell."""
-        run = [*self.buildah, "run", "--isolation", "chroot", "--user", user, self.container]
-        return out(*run, "--", "/bin/sh", "-c", script).strip()
-
-
-Image = Docker | Buildah
-
-
-@contextmanager
-def built(files: Path) -> Iterator[Image]:
-    """Yield the image as the engine runs it that has built it."""
-    engine, *storage = out(ROOT / "integration_tests/image/engine.sh").split()
-    if engine == "docker":
-        yield Docker(files)
-        return
-    with ExitStack() as stack:
-        container = out(engine, *storage, "from", "--pull-never", NAME).strip()
-        stack.callback(out, engine, *storage, "rm", container)
-        yield Buildah(files, storage, container)
+        return self.run("-c", script, program="/bin/sh", user=user).strip()
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +59,25 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(files: Path) -> Iterator[Image]:
-    with built(files) as image:
-        yield image
+    """Run what the engine has built: Docker, or Buildah without an engine or a namespace."""
+    engine, *storage = out(ROOT / "integration_tests/image/engine.sh").split()
+    volume = ["--volume", f"{files}:/config:ro"]
+    if engine == "docker":
+        config, size = (
+            out("docker", "image", "inspect", "--format", template, NAME)
+            for template in ("{{json .Config}}", "{{.Size}}")
+        )
+        run = ["docker", "run", "--rm", "--network", "host", *volume]
+        size = f"{int(size) / 1e6:.0f} MB"
+        yield Image(json.loads(config), size, run, ["--entrypoint"], [NAME])
+        return
+    buildah = [engine, *storage]
+    config = json.loads(out(*buildah, "inspect", "--type", "image", NAME))["OCIv1"]["config"]
+    size = out(*buildah, "images", "--format", "{{.Size}}", NAME)
+    container = out(*buildah, "from", "--pull-never", NAME).strip()
+    run = [*buildah, "run", "--isolation", "chroot", *volume]
+    yield Image(config, size.strip(), run, [container, "--"], [])
+    out(*buildah, "rm", container)
 
 
 @pytest.fixture(scope="module")
@@ -107,34 +86,9 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture(scope="module")
-def catalog(image: Image, sandbox: Sandbox, files: Path) -> Message:
-    """Return the stream as the image discovers it, and configure it for incremental syncs."""
-    write(files / "config.json", sandbox.config())
-    said = messages(image.run("discover", "--config", "/config/config.json"))
-    (stream,) = said["CATALOG"][0]["catalog"]["streams"]
-    configured = {
-        "stream": stream,
-        "sync_mode": "incremental",
-        "destination_sync_mode": "append_dedup",
-    }
-    write(files / "catalog.json", {"streams": [configured]})
-    assert isinstance(stream, dict)
-    return stream
-
-
 def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
     path.chmod(0o644)
-
-
-def messages(lines: str) -> dict[str, list[Message]]:
-    """Read the messages by type; a line that is none fails."""
-    said: dict[str, list[Message]] = {}
-    for line in lines.splitlines():
-        message = json.loads(line)
-        said.setdefault(message["type"], []).append(message)
-    return said
 
 
 def test_the_image_says_what_it_is(image: Image) -> None:
@@ -157,11 +111,7 @@ def test_the_platform_starts_what_the_image_starts(image: Image) -> None:
 
 def test_the_user_is_airbyte_and_not_root(image: Image) -> None:
     assert image.config["User"] == "airbyte"
-    assert image.shell("id -un; id -u; pwd").split() == [
-        "airbyte",
-        "1000",
-        "/airbyte/integration_code",
-    ]
+    assert image.shell("echo $(id -un) $(id -u) $PWD") == "airbyte 1000 /airbyte/integration_code"
 
 
 def test_what_was_built_with_is_not_there(image: Image) -> None:
@@ -170,6 +120,8 @@ def test_what_was_built_with_is_not_there(image: Image) -> None:
     # The base may bring a cache of its own, older than the folder that the build begins with.
     find = "find /root/.cache ${PIP_CACHE_DIR:-/root/.cache} -type f -newer /airbyte 2>/dev/null"
     assert image.shell(f"{find} | head -n 5", user="root") == ""
+    certificates = "find /run/secrets -type f -size +0 2>/dev/null || true"
+    assert image.shell(certificates, user="root") == ""
 
 
 def test_the_image_holds_what_the_lock_says(image: Image) -> None:
@@ -185,52 +137,42 @@ def test_the_image_holds_what_the_lock_says(image: Image) -> None:
     assert not {"pytest", "ruff", "dlt"} & {name for name, _version in held}
 
 
-def test_no_certificate_of_the_builders_is_left(image: Image) -> None:
-    assert image.shell("find /run/secrets -type f -size +0 2>/dev/null || true", user="root") == ""
-
-
 def test_spec_is_the_packages(image: Image) -> None:
-    said = messages(image.run("spec"))
-    assert said["SPEC"][0]["spec"].items() >= SPEC.items()
+    assert image.said("spec").of("SPEC")[0].items() >= SPEC.items()
 
 
-def test_check_succeeds(image: Image, sandbox: Sandbox, files: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "status"), [({}, "SUCCEEDED"), ({"access_token": "wrong"}, "FAILED")]
+)
+def test_a_check_tells_a_right_token_from_a_wrong_one(
+    image: Image, sandbox: Sandbox, files: Path, changes: dict[str, str], status: str
+) -> None:
+    write(files / "config.json", sandbox.config(**changes))
+    output = image.said("check", *CONFIG)
+    assert output.of("CONNECTION_STATUS")[0]["status"] == status
+
+
+def test_discover_finds_the_stream(image: Image, sandbox: Sandbox, files: Path) -> None:
     write(files / "config.json", sandbox.config())
-    said = messages(image.run("check", "--config", "/config/config.json"))
-    assert said["CONNECTION_STATUS"][0]["connectionStatus"]["status"] == "SUCCEEDED"
+    (stream,) = image.said("discover", *CONFIG).of("CATALOG")[0]["streams"]
+    schema = json.loads((ROOT / "source_calltouch_sms/schemas/sms_messages.json").read_text())
+    assert stream["name"] == "sms_messages"
+    assert stream["json_schema"]["properties"] == schema["properties"]
 
 
-def test_a_wrong_token_fails_the_check(image: Image, sandbox: Sandbox, files: Path) -> None:
-    write(files / "wrong.json", sandbox.config(access_token="wrong"))
-    said = messages(image.run("check", "--config", "/config/wrong.json"))
-    assert said["CONNECTION_STATUS"][0]["connectionStatus"]["status"] == "FAILED"
-
-
-def test_discover_finds_the_stream(catalog: Message) -> None:
-    schema = ROOT / "source_calltouch_sms/schemas" / f"{STREAM}.json"
-    assert catalog["name"] == STREAM
-    assert catalog["json_schema"]["properties"] == json.loads(schema.read_text())["properties"]
-    assert catalog["supported_sync_modes"] == ["full_refresh", "incremental"]
-    assert catalog["source_defined_primary_key"] == [["smsKey"]]
-    assert catalog["default_cursor_field"] == ["dateSent"]
-
-
-@pytest.mark.usefixtures("catalog")
 def test_a_second_read_is_incremental(image: Image, sandbox: Sandbox, files: Path) -> None:
-    read = ["read", "--config", "/config/config.json", "--catalog", "/config/catalog.json"]
-    first = messages(image.run(*read))
-    assert len(first["RECORD"]) == len(sandbox.sms()) == SMS
-    keys = {message["record"]["data"]["smsKey"] for message in first["RECORD"]}
-    assert len(keys) == SMS
-
-    state = first["STATE"][-1]["state"]
-    assert re.match(r"\d{4}-", state["stream"]["stream_state"]["dateSent"])
-    write(files / "state.json", [state])
+    write(files / "config.json", sandbox.config())
+    catalog = ROOT / "integration_tests/configured_catalog.json"
+    write(files / "catalog.json", json.loads(catalog.read_text()))
+    read = [*CONFIG, "--catalog", "/config/catalog.json"]
+    first = image.said("read", *read)
+    assert_whole(first, sandbox.sms())
+    write(files / "state.json", first.states[-1:])
     sandbox.reset_stats()
-    second = messages(image.run(*read, "--state", "/config/state.json"))
-    again = {message["record"]["data"]["smsKey"] for message in second["RECORD"]}
+    second = image.said("read", *read, "--state", "/config/state.json")
+    again = {record["smsKey"] for record in second.records}
     # The lookback of three days of the account's 365.
     assert 0 < len(again) < SMS / 50
-    assert again <= keys
+    assert again <= {record["smsKey"] for record in first.records}
     assert sandbox.stats()["served"] == 1
-    print(f"First read: {len(keys)} SMS. Second: {len(again)}")
+    print(f"First read: {SMS} SMS. Second: {len(again)}")
