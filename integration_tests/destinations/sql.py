@@ -1,7 +1,7 @@
 """The user page's SQL, and what it must return for an account."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -54,26 +54,26 @@ def expected(sandbox: Sandbox, *, clickhouse: bool) -> Tables:
     def delivered(group: list[Row]) -> int:
         return sum(row[2] == "delivered" for row in group)
 
+    def oldest(group: list[Row]) -> Any:
+        return min(row[1] for row in group)
+
+    def late(group: list[Row]) -> int:
+        return sum(row[1] < newest - LOOKBACK for row in group)
+
     sms: list[Row] = list(account(sandbox).elements())
-    newest: datetime = max(wall for _, wall, *_ in sms)
-    days, numbers, mailings = (defaultdict[Any, list[Row]](list) for _ in range(3))
-    undelivered: Counter[tuple[date, str]] = Counter()
-    pending: Counter[tuple[str, str]] = Counter()
-    oldest: dict[tuple[str, str], datetime] = {}
-    late: Counter[tuple[str, str]] = Counter()
+    newest: datetime = max(row[1] for row in sms)
+    groups = [defaultdict[Any, list[Row]](list) for _ in range(5)]
+    days, numbers, mailings, undelivered, pending = groups
     for row in sms:
         number, wall, status, detail, text, _instant = row
         days[wall.date()].append(row)
         numbers[number].append(row)
         mailings[text[:60]].append(row)
         if status == "error" or detail == "Просрочено":
-            undelivered[wall.date().replace(day=1), detail] += 1
+            undelivered[wall.date().replace(day=1), detail].append(row)
         elif status in {"waiting", "sent", "unknown"}:
-            pending[status, detail] += 1
-            oldest[status, detail] = min(wall, oldest.get((status, detail), wall))
-            late[status, detail] += wall < newest - LOOKBACK
-    assert undelivered
-    assert pending
+            pending[status, detail].append(row)
+    assert all(groups)
     bad = [
         (number, len(group), max(row[1] for row in group))
         for number, group in numbers.items()
@@ -82,9 +82,9 @@ def expected(sandbox: Sandbox, *, clickhouse: bool) -> Tables:
     ]
     assert bad
     return [
-        plain([(*kind, n, oldest[kind], late[kind]) for kind, n in pending.items()]),
+        plain([(*kind, len(g), oldest(g), late(g)) for kind, g in pending.items()]),
         plain([(day, len(g), delivered(g), percent(g)) for day, g in days.items()]),
-        plain([(month, detail, n, n * PRICE) for (month, detail), n in undelivered.items()]),
+        plain([(*kind, len(g), len(g) * PRICE) for kind, g in undelivered.items()]),
         plain(bad),
-        plain([(t, min(r[1] for r in g), len(g), percent(g)) for t, g in mailings.items()]),
+        plain([(text, oldest(g), len(g), percent(g)) for text, g in mailings.items()]),
     ]

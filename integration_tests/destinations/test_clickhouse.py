@@ -17,8 +17,6 @@ from sandbox.process import Sandbox
 # version is the time of the sync where the cursor can be null, before that was told the cursor.
 TEXTS = ("siteId", "phoneNumber", "smsStatus", "smsStatusDetail", "smsMessage")
 VERSIONS = {"_airbyte_extracted_at": "Nullable(DateTime64(3))", "`dateSent`": "DateTime64(3)"}
-
-
 COLUMNS = ", ".join(f"`{name}` Nullable(String)" for name in TEXTS)
 # What dlt makes of the stream: no `ReplacingMergeTree`, as it deletes a row before it inserts it.
 DLT_NAME = "calltouch_sms_10777___sms_messages"

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ import duckdb
 import psycopg2
 import pytest
 
-from integration_tests.destinations import postgresql
 from integration_tests.destinations.account import (
     LOOKBACK_DAYS,
     SMS,
@@ -37,14 +37,14 @@ TABLE = "calltouch_sms_10777.sms_messages"
 SCHEMA = ROOT / "source_calltouch_sms" / "schemas" / "sms_messages.json"
 
 
+@dataclass
 class Destination:
     """A database of its own, and the command that syncs into it."""
 
-    def __init__(self, name: str, address: str, connect: Callable[[], Any], folder: Path) -> None:
-        self.name = name
-        self.address = address
-        self.connect = connect
-        self.folder = folder
+    name: str
+    address: str
+    connect: Callable[[], Any]
+    folder: Path
 
     def start(self, config: dict[str, Any]) -> "subprocess.Popen[str]":
         """Start a sync."""
@@ -85,11 +85,11 @@ class Destination:
 
 
 @pytest.fixture
-def postgres(cluster: postgresql.Cluster, tmp_path: Path) -> Destination:
+def postgres(cluster: dict[str, Any], tmp_path: Path) -> Destination:
     """Make a database in PostgreSQL."""
     name = f"sms_{os.urandom(4).hex()}"
-    server = f"postgresql://{postgresql.USER}:{cluster.password}@{postgresql.HOST}:{cluster.port}/"
-    with closing(psycopg2.connect(server + postgresql.DATABASE)) as connection:
+    server = "postgresql://{username}:{password}@{host}:{port}/".format_map(cluster)
+    with closing(psycopg2.connect(server + "postgres")) as connection:
         connection.autocommit = True
         connection.cursor().execute(f"CREATE DATABASE {name}")
     return Destination("postgres", server + name, lambda: psycopg2.connect(server + name), tmp_path)
