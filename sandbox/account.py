@@ -30,11 +30,8 @@ class Sms(NamedTuple):
     sent: datetime
     place: float  # in the mixed order
     number: str  # the last ten digits
-    text: str = ""
-    code: int = 0
-    final: tuple[str, str] = PASSED_ON
-    settles: int = 1  # seconds after it was sent
-    given: Row | None = None
+    row: Row  # with its last status
+    settles: int = 0  # seconds after it was sent
 
 
 class Account:
@@ -58,13 +55,16 @@ class Account:
         for at, (instant, text, final) in enumerate(sent):
             number = f"000{dice.randint(1, clients):07}"
             settles = dice.randrange(*((3600, SLOWEST) if dice.random() < 0.25 else (20, 600)))
-            code, place = dice.randrange(1_000, 10_000), dice.random()
-            wall = datetime.fromtimestamp(instant, self.zone)
-            sms = Sms(wall, place, number, text, code, final, settles)
+            words = text.replace("#", str(dice.randrange(1_000, 10_000)))
+            wall, place = datetime.fromtimestamp(instant, self.zone), dice.random()
+            row = {"phoneNumber": f"7{number}", "dateSent": f"{wall:{DAY_FIRST}}"}
+            row |= {**shown(final), "smsMessage": words}
+            sms = Sms(wall, place, number, row, settles)
             turn, rest = divmod(at, group)
             if rest == group - 2 or (rest == group - 1 and turn % 3 == 0):
                 twin = made[-1]._replace(place=place)
-                other = twin._replace(final=dice.choice(UNDELIVERED), settles=settles)
+                failed = {**twin.row, **shown(dice.choice(UNDELIVERED))}
+                other = twin._replace(row=failed, settles=settles)
                 sms = twin if turn % 2 else other
             made.append(sms)
         return made
@@ -88,12 +88,11 @@ class Account:
             self.changes += 1
             at = self.wall_time(str(row.get("dateSent"))) or self.made_until
             number = last_digits(row.get("phoneNumber"))
-            insort(self.sms, Sms(at, -self.changes, number, given=row), key=attrgetter("sent"))
+            insort(self.sms, Sms(at, -self.changes, number, row), key=attrgetter("sent"))
 
     def add_late(self, at: datetime, number: str = NOBODY) -> None:
         """Add an SMS that appears later than others, to the number with these ten digits."""
-        row = {"phoneNumber": f"7{number}", "dateSent": f"{at:{DAY_FIRST}}"}
-        row |= dict(zip(("smsStatus", "smsStatusDetail"), PASSED_ON, strict=True))
+        row = {"phoneNumber": f"7{number}", "dateSent": f"{at:{DAY_FIRST}}", **shown(PASSED_ON)}
         self.add([row | {"smsMessage": f"Это SMS появилось позже других: {self.changes}"}])
 
     def delete(self, row: Row) -> bool:
@@ -125,7 +124,9 @@ class Account:
         """
         first = bisect_left(self.sms, since, key=attrgetter("sent"))
         last = bisect_right(self.sms, min(until, self.now()), key=attrgetter("sent"))
-        found = [sms for sms in self.sms[first:last] if numbers is None or sms.number in numbers]
+        found = self.sms[first:last]
+        if numbers is not None:
+            found = [sms for sms in found if sms.number in numbers]
         if order == "mixed":
             found.sort(key=attrgetter("place"))
         elif order == "ties":
@@ -142,22 +143,22 @@ class Account:
         return [self._row(sms, now, form) for sms in found]
 
     def _row(self, sms: Sms, now: datetime, form: str) -> Row:
-        date = f"{sms.sent:{form}}"
-        if sms.given is not None:
-            # A date in another form is shown as it was given.
-            is_plain = sms.given.get("dateSent") == f"{sms.sent:{DAY_FIRST}}"
-            return {**sms.given, "dateSent": date} if is_plain else sms.given
-        age = (now - sms.sent).total_seconds() / sms.settles
-        status = sms.final
-        if age < 1:
-            status = PASSED_ON if age >= 0.4 else UNANSWERED if age >= 0.1 else QUEUED
-        return {
-            "phoneNumber": f"7{sms.number}",
-            "dateSent": date,
-            "smsStatus": status[0],
-            "smsStatusDetail": status[1],
-            "smsMessage": sms.text.replace("#", str(sms.code)),
-        }
+        age, row = (now - sms.sent).total_seconds(), sms.row
+        if age < sms.settles:
+            share = age / sms.settles
+            row = {
+                **row,
+                **shown(PASSED_ON if share >= 0.4 else UNANSWERED if share >= 0.1 else QUEUED),
+            }
+        # A date that was given in another form stays as it is.
+        if form != DAY_FIRST and row.get("dateSent") == f"{sms.sent:{DAY_FIRST}}":
+            row = {**row, "dateSent": f"{sms.sent:{form}}"}
+        return row
+
+
+def shown(status: tuple[str, str]) -> dict[str, str]:
+    """Return the fields of a status."""
+    return {"smsStatus": status[0], "smsStatusDetail": status[1]}
 
 
 def last_digits(number: object) -> str:

@@ -63,10 +63,9 @@ class Reader:
         *,
         require_complete_windows: bool = True,
     ) -> None:
-        self.sms = self.read = 0
-        """How many SMS were emitted, of how many windows."""
-        self._undated = self._outside = 0
-        """How many SMS have no readable date, or one outside of their window."""
+        self.sms = self.read = self._undated = self._outside = 0
+        """How many SMS were emitted, of how many windows; and how many of them have no readable
+        date, or one outside of their window."""
         self.incomplete: list[int] = []
         """How many SMS did not come, for each window that stayed incomplete."""
         self._prefetcher = Prefetcher(fetcher, parse, rate_limiter, window)
@@ -229,9 +228,11 @@ class Reader:
             group_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]
         answers = yield from self._prefetcher.take_all(requests)
-        last = yield from self._prefetcher.take(PageRequest(window, len(pages)))
-        groups = list(zip(asked, answers, strict=True))
-        return completeness.replace(pages, group_of, groups, last.total)
+        total = pages[0].total
+        if window.seconds == 1 or total % PAGE_SIZE:  # else `_check_cap` counts once more
+            last = yield from self._prefetcher.take(PageRequest(window, len(pages)))
+            total = last.total
+        return completeness.replace(pages, group_of, list(zip(asked, answers, strict=True)), total)
 
     def _read_second(self, window: Window, gathered: Gathered) -> Steps[Complete | Incomplete]:
         """Read a second, which cannot be split by time, once more.

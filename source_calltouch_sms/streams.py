@@ -81,9 +81,8 @@ class SmsMessages(HttpStream):
         self._timeouts = timeouts
         limiter = self._rate_limiter = rate_limiter or RateLimiter()
         self._transport = Transport(limiter, timeouts.answer)
-        self._fetcher = Fetcher(
-            self._fetch, limiter, self._transport, timeouts.retry + timeouts.read
-        )
+        max_seconds = timeouts.retry + timeouts.read
+        self._fetcher = Fetcher(self._fetch, limiter, self._transport, max_seconds)
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
         super().__init__(api_budget=self._rate_limiter)
@@ -134,8 +133,7 @@ class SmsMessages(HttpStream):
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
-        timeout = (self._timeouts.connect, self._timeouts.read)
-        return {"timeout": timeout, "allow_redirects": False}
+        return {"timeout": self._timeouts[:2], "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
         """What an answer means: see `error_handler.py`."""
