@@ -178,8 +178,7 @@ def points(size: float) -> list[Row]:
                 state = {name: (now - each).isoformat() for name, each in ago.items()}
                 stream = {"stream_descriptor": {"name": "sms_messages"}, "stream_state": state}
                 states = [{"type": "STREAM", "stream": stream}]
-                stats = timed(sandbox, state=states, lookback_interval_hours=hours)[2]
-                return int(stats["points"])
+                return int(timed(sandbox, state=states, lookback_interval_hours=hours)[2]["points"])
 
             update = cost(24, timedelta(hours=1), timedelta(1))  # which reads four days
             for schedule, syncs in (("daily", 1), ("hourly", 24), ("every 15 minutes", 96)):
