@@ -22,7 +22,7 @@ STORM_BEGINS, FULL_RATE, IN_A_ROW = 5, 4.5, 10
 def speed(size: float) -> list[Row]:
     """CPU an SMS and memory, without latency, beside the others."""
     rows: list[Row] = []
-    with account(150_000 * size) as sandbox:
+    with account(150_000 * size, 0, "--order ascending") as sandbox:
         day, all_days = (sandbox.config(end_date=end) for end in (sandbox.start_date, _yesterday()))
         for connector in (OURS, TUTORIAL, MANIFEST, FLOOR):
             rounds = range(1 if connector is MANIFEST else 3)
@@ -46,7 +46,7 @@ def latency(size: float) -> list[Row]:
     rows = []
     for delay in (0.2, 1, 3):
         row: Row = {"latency, s": delay}
-        with account(100_000 * size, delay) as sandbox:
+        with account(100_000 * size, delay, "--order ascending") as sandbox:
             for connector in (OURS, TUTORIAL, MANIFEST):
                 (usage,), seconds, _ = timed(sandbox, connector, end_date=_yesterday())
                 row[connector.name] = round(usage.records / seconds)
