@@ -71,7 +71,7 @@ image-test: .venv  ## Build the image, run its commands on the sandbox
 	@integration_tests/image/build.sh --test
 	@$(BIN)/pytest integration_tests/image -n 0 -s
 
-bench: .venv  ## Measure what is older than the connector, in 12 minutes
+bench: .venv  ## Measure what is older than the connector, in 18 minutes
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.page
 
