@@ -99,8 +99,8 @@ class Account:
         """Delete an SMS with this phone number, second and text; tell whether there was one."""
         at = self.wall_time(str(row.get("dateSent")))
         for sms in self.find(at, at) if at else []:
-            (shown,) = self.rows([sms])
-            if all(shown.get(name) == row.get(name) for name in IDENTITY):
+            (found,) = self.rows([sms])
+            if all(found.get(name) == row.get(name) for name in IDENTITY):
                 self.remove([sms])
                 return True
         return False
@@ -146,10 +146,8 @@ class Account:
         age, row = (now - sms.sent).total_seconds(), sms.row
         if age < sms.settles:
             share = age / sms.settles
-            row = {
-                **row,
-                **shown(PASSED_ON if share >= 0.4 else UNANSWERED if share >= 0.1 else QUEUED),
-            }
+            status = PASSED_ON if share >= 0.4 else UNANSWERED if share >= 0.1 else QUEUED
+            row = {**row, **shown(status)}
         # A date that was given in another form stays as it is.
         if form != DAY_FIRST and row.get("dateSent") == f"{sms.sent:{DAY_FIRST}}":
             row = {**row, "dateSent": f"{sms.sent:{form}}"}

@@ -118,7 +118,7 @@ def replace(
     """Replace what pages hold of some seconds or numbers by the answers about these alone.
 
     `group_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
-    `total` is the window's, asked for once more after them.
+    `total` is the window's, asked for once more after them, unless it is counted then by its parts.
     """
     if total != pages[0].total:
         return Inconsistent()

@@ -2,7 +2,7 @@
 
     AirbyteTracedException      ends a check or a sync: a sentence for the person who set it up
     ├── config_error            that person can fix it: a setting, or a right in Calltouch
-    │   └── RefusedError        Calltouch refused a field of the request
+    │   └── RefusedError        Calltouch refused this request; another may be answered
     ├── transient_error         time fixes it
     └── system_error            the connector's developers can: a bug, or an API that changed
 
@@ -39,7 +39,7 @@ system_error = partial(_error, FailureType.system_error)
 
 
 class RefusedError(AirbyteTracedException):
-    """Calltouch refused a field of the request: its dates, its numbers, or its page."""
+    """Calltouch refused this request, for its dates, its numbers or its page; another may pass."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, message, FailureType.config_error)

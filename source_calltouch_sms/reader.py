@@ -8,10 +8,9 @@ Answers are taken in order; `prefetcher.py` decides what to request before it is
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-import requests
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
@@ -20,9 +19,7 @@ from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
-from source_calltouch_sms.fetcher import Fetcher
 from source_calltouch_sms.prefetcher import MAX_PAGES, MAX_TOTAL, Prefetcher, Steps, Throttled
-from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.windows import (
     PART_SHARE,
     PageRequest,
@@ -54,21 +51,14 @@ class WindowEnd(NamedTuple):
 class Reader:
     """Reads the windows of one sync."""
 
-    def __init__(
-        self,
-        fetcher: Fetcher,
-        parse: Callable[[requests.Response], Answer],
-        rate_limiter: RateLimiter,
-        window: Window,
-        *,
-        require_complete_windows: bool = True,
-    ) -> None:
-        self.sms = self.read = self._undated = self._outside = 0
-        """How many SMS were emitted, of how many windows; and how many of them have no readable
-        date, or one outside of their window."""
+    def __init__(self, prefetcher: Prefetcher, *, require_complete_windows: bool = True) -> None:
+        self.sms = self.read = 0
+        """How many SMS were emitted, of how many windows."""
+        self._undated = self._outside = 0
+        """How many of these SMS have no readable date, or one outside of their window."""
         self.incomplete: list[int] = []
         """How many SMS did not come, for each window that stayed incomplete."""
-        self._prefetcher = Prefetcher(fetcher, parse, rate_limiter, window)
+        self._prefetcher = prefetcher
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
         """Days of the longest window that Calltouch could answer."""

@@ -133,7 +133,8 @@ class SmsMessages(HttpStream):
 
     def request_kwargs(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Timeouts, since the CDK sets none; no redirects, which would take the token along."""
-        return {"timeout": self._timeouts[:2], "allow_redirects": False}
+        timeout = (self._timeouts.connect, self._timeouts.read)
+        return {"timeout": timeout, "allow_redirects": False}
 
     def get_error_handler(self) -> CalltouchErrorHandler:
         """What an answer means: see `error_handler.py`."""
@@ -249,14 +250,14 @@ class SmsMessages(HttpStream):
 
     def _begin(self, plan: Plan) -> "Sync":
         reader = Reader(
-            self._fetcher,
-            self._parse,
-            self._rate_limiter,
-            plan.window,
+            self._new_prefetcher(plan.window),
             require_complete_windows=self._config.require_complete_windows,
         )
         self._sync = Sync(plan, reader, time.monotonic())
         return self._sync
+
+    def _new_prefetcher(self, window: Window) -> Prefetcher:
+        return Prefetcher(self._fetcher, self._parse, self._rate_limiter, window)
 
     def _end(self) -> None:
         """Make no further request; log what the sync did."""
@@ -283,8 +284,7 @@ class SmsMessages(HttpStream):
         """
         second = min(self._config.start, wall_time(self._now, self._config.zone))
         window = Window(second, second)
-        prefetcher = Prefetcher(self._fetcher, self._parse, self._rate_limiter, window)
-        list(prefetcher.take(PageRequest(window)))
+        list(self._new_prefetcher(window).take(PageRequest(window)))
 
     def _fetch(self, request: PageRequest) -> Fetched:
         """Make a request through the CDK, with its retries and waits."""

@@ -204,12 +204,21 @@ def test_a_first_answer_is_taken_tried_again_split_or_explained(
 
 
 @pytest.mark.parametrize(
-    ("body", "is_of_a_field"), [(violation(("newField", "Плохо")), True), (TOKEN_WRONG, False)]
+    ("body", "is_of_this_request"),
+    [
+        (violation(("newField", "Плохо")), True),
+        ('{"message": "Result window is too large"}', True),
+        (API_ERROR, False),
+        (TOKEN_WRONG, False),
+    ],
 )
-def test_a_refused_field_can_be_told_from_other_refusals(body: str, is_of_a_field: bool) -> None:  # noqa: FBT001
+def test_a_refusal_of_one_request_can_be_told_from_others(
+    body: str,
+    is_of_this_request: bool,  # noqa: FBT001
+) -> None:
     with pytest.raises(AirbyteTracedException) as raised:
-        CalltouchErrorHandler(RateLimiter()).interpret_response(response(body))
-    assert isinstance(raised.value, RefusedError) == is_of_a_field
+        CalltouchErrorHandler(RateLimiter()).interpret_response(response(body, 400))
+    assert isinstance(raised.value, RefusedError) == is_of_this_request
 
 
 def test_a_body_that_is_found_to_be_no_page_when_it_is_due_is_explained() -> None:

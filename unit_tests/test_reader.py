@@ -24,7 +24,13 @@ from hypothesis import strategies as st
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import CancelledError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetched, Fetcher, Transport
-from source_calltouch_sms.prefetcher import MAX_REQUESTS, Load, Throttled, next_request
+from source_calltouch_sms.prefetcher import (
+    MAX_REQUESTS,
+    Load,
+    Prefetcher,
+    Throttled,
+    next_request,
+)
 from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.reader import BATCH, Reader, WindowEnd
 from source_calltouch_sms.windows import SECOND, PageRequest, Window
@@ -125,7 +131,7 @@ def read(
 ) -> Sync:
     """Read a window to its end, to an error, or until so many records have left."""
     network = network or Network(account.fetch)
-    reader = Reader(network, parse, network.limiter, window, **options)
+    reader = Reader(Prefetcher(network, parse, network.limiter, window), **options)
     sync = Sync(reader=reader, network=network)
     try:
         while reader.windows:
