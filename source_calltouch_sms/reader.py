@@ -135,10 +135,10 @@ class Reader:
                     outcome = yield from self._read_range(window)
                 else:
                     outcome = yield from self._read_second(window, gathered)
+                if isinstance(outcome, Complete):
+                    return (yield from self._check_cap(window, outcome))
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
-            if isinstance(outcome, Complete):
-                return (yield from self._check_cap(window, outcome))
             if isinstance(outcome, Split):
                 return outcome
             if not best or len(outcome.records) > len(best.records):

@@ -467,6 +467,20 @@ def test_where_even_a_day_is_not_answered_or_the_first_page_is_refused_it_ends_s
     assert len(account.bodies) <= most
 
 
+def test_parts_of_a_full_page_that_are_not_answered_split_its_window() -> None:
+    account = Account(evenly(api.PAGE_SIZE))
+
+    parts: list[Window] = []
+
+    def fetch(request: PageRequest) -> Fetched:
+        parts.extend([request.window] * (request.window != YEARS and not parts))
+        if request.window in parts:
+            raise RequestWindowSplitRequiredException
+        return account.fetch(request)
+
+    assert_complete(read(account, network=Network(fetch)), account)
+
+
 def test_where_calltouch_answers_calendar_days_alone_ranges_are_split_at_midnight() -> None:
     account = Account(evenly(400, 40))
 
