@@ -1,5 +1,7 @@
 """Accounts and services of every manner: each SMS once, at a low price, after a killed sync too."""
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,17 +38,35 @@ CASES: dict[str, tuple[str, Plan, int, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_an_account_is_read_whole_within_so_many_requests(tmp_path: Path, case: str) -> None:
+def read_whole(folder: Path, case: str) -> None:
+    """Read an account in all its syncs."""
     options, plan, kill_after, most = CASES[case]
     with running("--sms", "2001", "--rate", "0", *options.split()) as sandbox:
         before = identities(sandbox.sms())
         sandbox.set_faults(plan)
-        records, states = killed(tmp_path, sandbox.config(), kill_after) if kill_after else ([], [])
+        records, states = killed(folder, sandbox.config(), kill_after) if kill_after else ([], [])
         sandbox.set_faults(plan)
         sandbox.reset_stats()
-        output = run(tmp_path, "read", sandbox.config(), states[-1:])
+        output = run(folder, "read", sandbox.config(), states[-1:])
         assert output.code == 0, output.logs
         assert len({record["smsKey"] for record in output.records}) == len(output.records)
         assert_account(before, sandbox.sms(), [*records, *output.records])
         assert len(sandbox.stats()["bodies"]) <= most
+
+
+@pytest.fixture(scope="module")
+def reads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Read these accounts, some at a time, as they mostly wait."""
+    with ThreadPoolExecutor(3) as threads:
+        yield {
+            case: threads.submit(read_whole, tmp_path_factory.mktemp("account"), case)
+            for case in CASES
+        }
+        threads.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_account_is_read_whole_within_so_many_requests(
+    reads: dict[str, Future[None]], case: str
+) -> None:
+    reads[case].result()

@@ -43,13 +43,11 @@ def until_requested(sandbox: Sandbox, count: int, process: "subprocess.Popen[byt
     [
         ("answers", "reads on", "", 0),
         ("answers", "reads on", "SIGTERM", -15),
-        ("answers", "reads on", "SIGHUP", -1),
         ("answers", "reads on", "SIGKILL", -9),
         ("answers", "blocks", "SIGTERM", -15),
         ("answers", "blocks", "SIGINT", -2),
         ("answers process 1", "reads on", "SIGTERM", 143),
-        ("is silent", "reads on", "SIGTERM", -15),
-        ("is silent", "reads on", "SIGINT", -2),
+        ("is silent", "reads on", "SIGHUP", -1),
         ("is silent and revokes the token", "reads on", "", 1),
     ],
 )

@@ -23,7 +23,6 @@ WORDS = "Нет активного виджета"
 MASK = "+7 (000) 555-01-99"
 TOKEN = ("access_token", "site_id", "multi-token")
 ADDRESSES = ("api_url", "/api/sms-to-clients", "/api/calltouch-leads/sms-to-clients")
-NO_DATA = ("holds no data", "Tried ")
 IN_TIME = ("did not answer it in full in time",)
 IN_TEN_SECONDS = 10  # requests at most, which are those of a check
 
@@ -61,7 +60,6 @@ FAILURES = {
     "a wrong token": check(CONFIG, TOKEN, 1, settings={"access_token": "wrong-token"}),
     "no right": check(CONFIG, ("клиентов» with read access",), 1, options="--no-right"),
     "a refusal": check(CONFIG, (WORDS, "API points"), 1, {"kind": "permanent", "words": WORDS}),
-    "no project": check(CONFIG, ("Проект не найден", "site_id"), 1, {"kind": "message"}),
     # What may pass is tried for ten seconds, but for what lasts longer anyway.
     "another address": check(CONFIG, ADDRESSES, IN_TEN_SECONDS, settings={"api_url": "…s"}),
     "a redirect": check(
@@ -76,7 +74,6 @@ FAILURES = {
         IN_TEN_SECONDS,
         options="--points 1",
     ),
-    "null": check(TRANSIENT, NO_DATA, IN_TEN_SECONDS, {"kind": "null-data"}),
     "no HTTP": check(
         TRANSIENT,
         ("cut off on its way, or is not HTTP",),
@@ -100,10 +97,6 @@ FAILURES = {
     "another form": check(SYSTEM, ("{result: str, items: [",), 1, {"kind": "unknown-json"}),
     # In mid-sync.
     "a token revoked": read(CONFIG, TOKEN, 3, {"kind": "token-revoked", "from": 2}),
-    "a refusal, later": read(CONFIG, (WORDS,), 3, {"kind": "permanent", "from": 2}),
-    "another form, later": read(
-        SYSTEM, ("{result: str, items: [",), 3, {"kind": "unknown-json", "from": 2}
-    ),
     "a long 429": read(
         TRANSIENT,
         ("daily API points are used up",),
@@ -112,9 +105,6 @@ FAILURES = {
     ),
     "a page that stays short": read(
         TRANSIENT, ("Calltouch reported",), 100, {"kind": "short-page"}, "--sms 100"
-    ),
-    "a total beyond reason": read(
-        TRANSIENT, ("1000000001250",), 100, {"kind": "wrong-total", "rows": 10**12}
     ),
     "days no longer kept": read(
         CONFIG, ("Данные хранятся 90 дней", "start_date"), 40, options="--kept-days 90"
