@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -96,23 +97,23 @@ def memory(size: float) -> list[Row]:
         ("70, at last 1,000", 100_000, 70, 40_000, 450),
     ]
 
-    def megabytes(sms: float, letters: int, late: float, how: str) -> int:
+    def megabytes(how: str, text: tuple[str, int, int, int, int]) -> int:
+        _, sms, letters, late, _ = text
         options = f"--text-length {letters} {VARYING} {'--gzip' if 'compressed' in how else ''}"
-        stall_after = sms / 2 if "stalls" in how else math.inf
-        with account(sms, 6 if "6 s" in how else 0, options) as sandbox:
-            for rows in _long_texts(round(late)):
+        stall_after = sms * size / 2 if "stalls" in how else math.inf
+        with account(sms * size, 6 if "6 s" in how else 0, options) as sandbox:
+            for rows in _long_texts(round(late * size)):
                 sandbox.add_sms(rows)
             return sync(OURS, sandbox.config(), stall_after=stall_after).megabytes
 
-    def row(name: str, sms: int, letters: int, late: int, promise: int) -> Row:
-        cells: Row = {"texts": name}
-        for how in hows:
-            value = megabytes(sms * size, letters, late * size, how)
-            cells[how] = {"value": value, "at_most": promise if how == hows[0] else 500}
-        return cells
-
-    with ThreadPoolExecutor(len(texts)) as pool:  # there is little to do but to wait
-        return list(pool.map(row, *zip(*texts, strict=True)))
+    rows: list[Row] = [{"texts": name} for name, *_ in texts]
+    for how in hows:
+        # What waits for nothing has the cores for itself, as the promise is for one sync.
+        with ThreadPoolExecutor(1 if how == hows[0] else len(texts)) as pool:
+            values = pool.map(partial(megabytes, how), texts)
+        for row, text, value in zip(rows, texts, values, strict=True):
+            row[how] = {"value": value, "at_most": text[-1] if how == hows[0] else 500}
+    return rows
 
 
 def requests(size: float) -> list[Row]:
