@@ -152,9 +152,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN:
             failure = Failure("A firewall in front of Calltouch refused the request (HTTP 403)")
         case _ if is_refusal:
-            # Other words may refuse one page alone: «Result window is too large».
-            error = errors.RefusedError if isinstance(body, api.OtherMessage) else config_error
-            failure = _refused(f"Calltouch refused the request (HTTP {status})", POINTS, error)
+            # It may refuse one page alone: «Result window is too large».
+            reason = f"Calltouch refused the request (HTTP {status})"
+            failure = _refused(reason, POINTS, errors.RefusedError)
         case _ if status not in OK or isinstance(body, api.ApiError):
             failure = _failed(f"Calltouch failed (HTTP {status})")
         case api.OtherMessage():

@@ -208,7 +208,8 @@ def test_a_first_answer_is_taken_tried_again_split_or_explained(
     [
         (violation(("newField", "Плохо")), True),
         ('{"message": "Result window is too large"}', True),
-        (API_ERROR, False),
+        (API_ERROR, True),
+        (HTML, True),
         (TOKEN_WRONG, False),
     ],
 )
