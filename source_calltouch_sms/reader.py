@@ -280,4 +280,4 @@ class Reader:
                 "window. If it persists, report it to Calltouch, or switch off the setting Fail on "
                 "incomplete data (require_complete_windows)."
             )
-        self.incomplete.append(outcome.total - came)
+        self.incomplete.append(max(0, outcome.total - came))

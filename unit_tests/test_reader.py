@@ -438,6 +438,13 @@ def test_of_several_short_answers_the_best_counts() -> None:
     assert (sync.reader.incomplete, len(sync.records)) == ([3], 47)
 
 
+def test_sms_beyond_a_total_do_not_make_up_for_missing_ones() -> None:
+    account = Account(evenly(50), page_size=100)
+    account.spoil = lambda _, data: data.update(totalCountSms=data["totalCountSms"] - 1)
+    sync = read(account, require_complete_windows=False)
+    assert (sync.reader.incomplete, len(sync.records)) == ([0], 50)
+
+
 @pytest.mark.parametrize("total", [10**12 - 1, 10**7])
 @pytest.mark.parametrize(("window", "latency"), [(YEARS, 0.3), (ONE_SECOND, 3)])
 @pytest.mark.parametrize("count", [0, 25])
