@@ -37,6 +37,8 @@ PAUSE_SECONDS: Final = 2
 """Between two such reads."""
 PASSES: Final = 2
 """After so many passes over a second's pages, almost all of its phone numbers have been seen."""
+ROUND: Final = 500
+"""Of which a total is a multiple that may be no more than what a page holds, whatever its size."""
 BATCH: Final = 500
 """How many records leave before the next look at what to request."""
 
@@ -171,12 +173,12 @@ class Reader:
         return Split(split_by_time(window, completeness.times(pages), self._prefetcher.max_sms))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
-        """Check a total of full pages, where the service may have stopped counting.
+        """Check a round total, at which the service may have stopped counting.
 
         Some count no further than one page, or a few, holds; then parts of the window count more.
         """
         total = len(complete.records)
-        if window.seconds == 1 or not total or total % PAGE_SIZE:
+        if window.seconds == 1 or not total or total % ROUND:
             return complete
         times = completeness.times([Answer(total, complete.records)])
         parts = split_by_time(window, times, total * 3 // 5)  # into two, if not in one second
@@ -219,7 +221,7 @@ class Reader:
             requests = [PageRequest(window, 1, numbers)]
         answers = yield from self._prefetcher.take_all(requests)
         total = pages[0].total
-        if window.seconds == 1 or total % PAGE_SIZE:  # else `_check_cap` counts once more
+        if window.seconds == 1 or total % ROUND:  # else `_check_cap` counts once more
             last = yield from self._prefetcher.take(PageRequest(window, len(pages)))
             total = last.total
         return completeness.replace(pages, group_of, list(zip(asked, answers, strict=True)), total)
