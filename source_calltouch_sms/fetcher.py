@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
@@ -122,23 +122,13 @@ class _Body(BytesIO):
         yield self.getvalue()
 
 
-class Fetched(NamedTuple):
-    """A page as it came: its response, and what is seen of it without decoding it."""
-
-    response: requests.Response
-    total: int
-    rows: int
-
-
-class Fetch(Future[Fetched]):
+class Fetch(Future[requests.Response]):
     """One page request under way."""
 
     def __init__(self, request: PageRequest) -> None:
         super().__init__()
         self.request = request
         self.attempt = Attempt()
-        self.seconds = 0.0
-        """How long its answer took, once it is there."""
 
 
 class Fetcher:
@@ -146,7 +136,7 @@ class Fetcher:
 
     def __init__(
         self,
-        fetch: Callable[[PageRequest], Fetched],
+        fetch: Callable[[PageRequest], requests.Response],
         rate_limiter: RateLimiter,
         transport: Transport,
         max_seconds: float = 2 * RETRY_SECONDS,
@@ -188,9 +178,6 @@ class Fetcher:
     def _run(self, fetch: Fetch) -> None:
         self._rate_limiter.begin(fetch.attempt)
         try:
-            fetched = self._fetch(fetch.request)
+            fetch.set_result(self._fetch(fetch.request))
         except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due
             fetch.set_exception(error)
-        else:
-            fetch.seconds = time.monotonic() - fetch.attempt.sent_at
-            fetch.set_result(fetched)

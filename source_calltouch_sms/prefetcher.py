@@ -16,7 +16,7 @@ import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
-from source_calltouch_sms.api import PAGE_SIZE
+from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
@@ -150,7 +150,7 @@ class Prefetcher:
         while True:
             fetch = yield from self._wait_for(request)
             try:
-                return self._parse(fetch.result().response)
+                return self._parse(fetch.result())
             except RefusedError:
                 if request == PageRequest(request.window):
                     raise
@@ -229,14 +229,15 @@ class Prefetcher:
             self._arriving.remove(fetch)
             if fetch.exception():
                 continue
-            fetched = fetch.result()
+            response = fetch.result()
+            total, rows = seen_counts(response.content)
             self.answers += 1
             # Up at once and down slowly: answers wait for the slowest one, and for the largest.
-            self._latency = max(fetch.seconds, 0.8 * self._latency)
-            self._page_bytes = max(len(fetched.response.content), 0.9 * self._page_bytes)
-            self.page_size = max(self.page_size, fetched.rows)
+            self._latency = max(response.elapsed.total_seconds(), 0.8 * self._latency)
+            self._page_bytes = max(len(response.content), 0.9 * self._page_bytes)
+            self.page_size = max(self.page_size, rows)
             if fetch.request == PageRequest(fetch.request.window):
-                self.note_first_page(fetch.request.window, fetched.total, fetched.rows)
+                self.note_first_page(fetch.request.window, total, rows)
 
     def note_first_page(self, window: Window, total: int, rows: int) -> None:
         """Learn a window's pages, or split it at once, wherever it stands, if it is too large."""

@@ -27,7 +27,7 @@ from source_calltouch_sms.error_handler import (
     CalltouchBackoffStrategy,
     CalltouchErrorHandler,
 )
-from source_calltouch_sms.fetcher import Fetched, Fetcher, Transport
+from source_calltouch_sms.fetcher import Fetcher, Transport
 from source_calltouch_sms.messages import rate_limited_message, record_messages
 from source_calltouch_sms.prefetcher import Prefetcher, Throttled
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter
@@ -286,12 +286,12 @@ class SmsMessages(HttpStream):
         window = Window(second, second)
         list(self._new_prefetcher(window).take(PageRequest(window)))
 
-    def _fetch(self, request: PageRequest) -> Fetched:
+    def _fetch(self, request: PageRequest) -> requests.Response:
         """Make a request through the CDK, with its retries and waits."""
         token = {"pageOfResult": request.page} if request.page > 1 else None
         window = _slice(request.window, request.phone_numbers)
         _, response = self._fetch_next_page(window, None, token)
-        return Fetched(response, *api.seen_counts(response.content))
+        return response
 
 
 class _Session(LimiterSession):

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from source_calltouch_sms import api
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import RefusedError, config_error, transient_error
-from source_calltouch_sms.fetcher import Fetched
 from source_calltouch_sms.records import RecordMaker
 from source_calltouch_sms.windows import PageRequest
 
@@ -111,7 +110,7 @@ class Account:
         context.status_code = status
         return text
 
-    def fetch(self, request: PageRequest) -> Fetched:
+    def fetch(self, request: PageRequest) -> requests.Response:
         """Answer without HTTP, as the CDK's client does after its last try."""
         bounds = map(api.wire_time, request.window)
         body: dict[str, Any] = dict(zip(("dateFrom", "dateTo"), bounds, strict=True))
@@ -134,8 +133,7 @@ class Account:
             raise config_error(f"Calltouch does not accept the API token: {words}") from None
         except api.ErrorBody:
             pass  # a large answer is decoded when it is due
-        page = response(text, asked=asked)
-        return Fetched(page, *api.seen_counts(page.content))
+        return response(text, asked=asked)
 
     def _answer(self, body: dict[str, Any]) -> tuple[int, str]:
         self.bodies.append(body)

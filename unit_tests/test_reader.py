@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 
 from source_calltouch_sms import api
 from source_calltouch_sms.errors import CancelledError, transient_error
-from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetched, Fetcher, Transport
+from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher, Transport
 from source_calltouch_sms.prefetcher import (
     MAX_REQUESTS,
     Load,
@@ -61,7 +62,7 @@ class Network(Fetcher):
 
     def __init__(
         self,
-        fetch: Callable[[PageRequest], Fetched],
+        fetch: Callable[[PageRequest], requests.Response],
         chance: random.Random | None = None,
         latency: float | None = None,
         polls: int = 0,
@@ -82,7 +83,6 @@ class Network(Fetcher):
     def start(self, request: PageRequest) -> Fetch:
         fetch = Fetch(request)
         fetch.attempt.sent_at = fetch.attempt.since
-        fetch.seconds = self._latency
         self.requests.append(request)
         self.under_way.append(fetch)
         return fetch
@@ -94,7 +94,9 @@ class Network(Fetcher):
             return
         arriving = self.under_way.pop(self._chance.randrange(len(self.under_way)))
         try:
-            arriving.set_result(self._answer(arriving.request))
+            answer = self._answer(arriving.request)
+            answer.elapsed = timedelta(seconds=self._latency)
+            arriving.set_result(answer)
         except Exception as error:  # noqa: BLE001 - as the fetcher does
             arriving.set_exception(error)
 
@@ -478,7 +480,7 @@ def test_parts_of_a_full_page_that_are_not_answered_split_its_window() -> None:
 
     parts: list[Window] = []
 
-    def fetch(request: PageRequest) -> Fetched:
+    def fetch(request: PageRequest) -> requests.Response:
         parts.extend([request.window] * (request.window != YEARS and not parts))
         if request.window in parts:
             raise RequestWindowSplitRequiredException
@@ -490,7 +492,7 @@ def test_parts_of_a_full_page_that_are_not_answered_split_its_window() -> None:
 def test_where_calltouch_answers_calendar_days_alone_ranges_are_split_at_midnight() -> None:
     account = Account(evenly(400, 40))
 
-    def fetch(request: PageRequest) -> Fetched:
+    def fetch(request: PageRequest) -> requests.Response:
         if request.window.start.date() < request.window.end.date():
             raise RequestWindowSplitRequiredException
         return account.fetch(request)
@@ -584,7 +586,7 @@ class Late(random.Random):
 def test_what_failed_before_it_was_due_is_requested_once_more() -> None:
     account, asked = Account(evenly(100), page_size=10), Counter[PageRequest]()
 
-    def fetch(request: PageRequest) -> Fetched:
+    def fetch(request: PageRequest) -> requests.Response:
         asked[request] += 1
         if request.page in {3, 7} and asked[request] == 1:
             raise transient_error("It may pass")
@@ -598,11 +600,11 @@ def test_what_failed_before_it_was_due_is_requested_once_more() -> None:
 def test_windows_of_large_answers_hold_fewer_pages() -> None:
     account = Account(evenly(100), page_size=10)
 
-    def fetch(request: PageRequest) -> Fetched:
-        fetched = account.fetch(request)
-        large = response(b" " * 30_000_000 + fetched.response.content)
-        large.request = fetched.response.request
-        return fetched._replace(response=large)
+    def fetch(request: PageRequest) -> requests.Response:
+        answer = account.fetch(request)
+        large = response(b" " * 30_000_000 + answer.content)
+        large.request = answer.request
+        return large
 
     sync = read(account, network=Network(fetch))
     assert_complete(sync, account)
