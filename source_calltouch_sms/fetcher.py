@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from typing import Any, Final
@@ -58,39 +57,39 @@ class Transport(HTTPAdapter):
         """
         if str(request.url).startswith("http:"):
             kwargs["proxies"] = None
-        coming: requests.Response | None = None
+        response: requests.Response | None = None
         try:
-            coming = super().send(request, *args, **kwargs)
-            with coming, ExitStack() as on_error:
-                body = on_error.enter_context(_Body())  # an error's traceback would keep its bytes
-                self._receive(coming, body)
-                on_error.pop_all()
+            response = super().send(request, *args, **kwargs)
+            with response:
+                body = self._receive(response)
         except requests.RequestException as error:
             # `requests` leaves them out where the body fails.
-            error.request, error.response = request, coming
+            error.request, error.response = request, response
             raise
         except LocationValueError as error:
             raise InvalidURL(error, request=request) from error
         # A negative chunk size, and the like.
         except (HTTPError, ValueError, TypeError, zlib.error) as error:
-            raise ChunkedEncodingError(error, request=request, response=coming) from error
-        response = self.build_response(request, coming.raw)
-        response.raw = body
+            raise ChunkedEncodingError(error, request=request, response=response) from error
+        response.raw = _Body(body)
         return response
 
-    def _receive(self, response: requests.Response, body: BytesIO) -> None:
+    def _receive(self, response: requests.Response) -> bytes:
         attempt = self._rate_limiter.attempt()
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
         # `iter_content` would wait for a whole chunk, however slowly its bytes come.
-        for chunk in iter(partial(response.raw.read1, CHUNK_BYTES, decode_content=True), b""):
-            if body.tell() + len(chunk) > limit:
-                raise AnswerTooLargeError(limit)
-            deadline += self._wait_for_room(attempt, len(chunk))
-            if time.monotonic() > deadline:
-                raise ReadTimeout
-            body.write(chunk)
+        chunks = iter(partial(response.raw.read1, CHUNK_BYTES, decode_content=True), b"")
+        with BytesIO() as body:  # an error's traceback would keep its bytes
+            for chunk in chunks:
+                if body.tell() + len(chunk) > limit:
+                    raise AnswerTooLargeError(limit)
+                deadline += self._wait_for_room(attempt, len(chunk))
+                if time.monotonic() > deadline:
+                    raise ReadTimeout
+                body.write(chunk)
+            return body.getvalue()
 
     def _wait_for_room(self, attempt: Attempt, size: int) -> float:
         """Take room for so many bytes; return for how many seconds there was none."""
