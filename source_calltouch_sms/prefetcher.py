@@ -14,7 +14,6 @@ from typing import Final, NamedTuple, TypeVar
 
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
-from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
@@ -140,13 +139,15 @@ class Prefetcher:
         return answers
 
     def take(self, request: PageRequest) -> Steps[Answer]:
-        """Wait for an answer and read it; a damaged one is asked for once more.
+        """Wait for an answer and read it.
+
+        One that is damaged, or that failed before anybody waited for it, is asked for once more.
 
         Raises:
             AirbyteTracedException: the request failed for good.
             RequestWindowSplitRequiredException: Calltouch cannot answer so long a range.
         """
-        is_again = False
+        since, is_again = time.monotonic(), False
         while True:
             fetch = yield from self._wait_for(request)
             try:
@@ -156,8 +157,8 @@ class Prefetcher:
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.
                 return REFUSED
-            except AirbyteTracedException:
-                if is_again or fetch.exception():
+            except Exception:
+                if is_again or (fetch.exception() and fetch.attempt.since >= since):
                     raise
                 is_again = True
             finally:
@@ -165,17 +166,15 @@ class Prefetcher:
 
     def _wait_for(self, request: PageRequest) -> Steps[Fetch]:
         since = time.monotonic()
+        others = [due for due in self._due if due != request]
+        self._due = [request, *others]
         while True:
-            if request not in self._due:
-                self._due = [request, *self._due]
             self.request_ahead(request)
             fetch = self._fetches[request]
             if fetch not in self._arriving:
                 del self._fetches[request]
-                self._due = [due for due in self._due if due != request]
-                if not fetch.exception() or fetch.attempt.since >= since:
-                    return fetch
-                continue  # nobody waited for it when it failed, and it may succeed now
+                self._due = others
+                return fetch
             self._fetcher.expedite(fetch)
             wait(self._arriving, POLL_SECONDS, FIRST_COMPLETED)
             if time.monotonic() - max(since, fetch.attempt.sent_at) > self._fetcher.max_seconds:
