@@ -106,8 +106,6 @@ class Prefetcher:
         """Rows of the largest answer so far."""
         self.is_reported = False
         """Whether a 429 was reported since the last record: the platform ignores another."""
-        self.answers = 0
-        """How many answers came, each of which has cost points."""
         self._fetcher = fetcher
         self._parse = parse
         self._rate_limiter = rate_limiter
@@ -230,7 +228,6 @@ class Prefetcher:
                 continue
             response = fetch.result()
             total, rows = seen_counts(response.content)
-            self.answers += 1
             # Up at once and down slowly: answers wait for the slowest one, and for the largest.
             self._latency = max(response.elapsed.total_seconds(), 0.8 * self._latency)
             self._page_bytes = max(len(response.content), 0.9 * self._page_bytes)

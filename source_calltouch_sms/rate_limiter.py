@@ -80,8 +80,8 @@ class RateLimiter(APIBudget):
     def __init__(self, rate: float = FULL_RATE) -> None:
         super().__init__(policies=[])
         self.rate = self._full_rate = rate
-        self.requests = self.limited = 0
-        """How many passed the gate, and how many were answered 429."""
+        self.requests = self.limited = self.answered = 0
+        """How many passed the gate, and how many were answered 429, and without a failure."""
         self.is_throttled = False
         """Whether the last answer was a 429."""
         self._gate = threading.Condition()
@@ -147,6 +147,7 @@ class RateLimiter(APIBudget):
         """Slow down at a 429, else speed up; a failure's `Retry-After` holds for all requests."""
         with self._gate:
             now = time.monotonic()
+            self.answered += response.ok
             asked = 0 if response.ok else retry_after(response.headers)
             self._opens_at = max(self._opens_at, now + asked)
             self.is_throttled = response.status_code == HTTPStatus.TOO_MANY_REQUESTS

@@ -70,11 +70,6 @@ class Reader:
         """Those still to be read, oldest first."""
         return self._prefetcher.windows
 
-    @property
-    def answers(self) -> int:
-        """How many came, each of which has cost points."""
-        return self._prefetcher.answers
-
     def close(self) -> None:
         """Make no further request; warn of what was odd."""
         self._prefetcher.close()

@@ -270,7 +270,7 @@ class SmsMessages(HttpStream):
         self.logger.info(
             f"{sync.plan.kind}: {reader.sms} SMS in {reader.read} windows; "
             f"{limiter.requests} API requests, {limiter.limited} of them answered 429, "
-            f"{reader.answers * api.POINTS_PER_CALL} API points; "
+            f"{limiter.answered * api.POINTS_PER_CALL} API points; "
             f"{seconds:.1f} s, {reader.sms / seconds:.0f} SMS/s"
         )
 

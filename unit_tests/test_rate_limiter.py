@@ -96,6 +96,7 @@ def test_each_other_answer_speeds_up_until_the_full_rate(status: int) -> None:
     answered(limiter, status)
     assert not limiter.is_throttled
     assert limiter.rate == pytest.approx(slowed + RATE_STEP)
+    assert limiter.answered == (status == 200), "which cost points"
     for _ in range(50):
         answered(limiter, status)
     assert limiter.rate == 5

@@ -405,7 +405,6 @@ def test_requests_that_are_no_longer_wanted_are_cancelled() -> None:
     sync = read(account, network=Network(account.fetch, latency=3))
     assert_complete(sync, account)
     assert sync.network.cancelled
-    assert sync.reader.answers == len(account.bodies)
 
 
 # A count that never fits.
