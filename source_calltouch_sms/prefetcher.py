@@ -26,8 +26,6 @@ WINDOW_PAGES: Final = 10
 """How many pages a window may have: that much is held, and read again after a failure."""
 WINDOW_BYTES: Final = MAX_BYTES // 2
 """The same in bytes of answers."""
-MAX_TOTAL: Final = 10**9
-"""A higher one is false, and no reason to split a window a hundred times."""
 MAX_PAGES: Final = 1_000
 """How far one second is paged."""
 
@@ -100,8 +98,8 @@ class Prefetcher:
     ) -> None:
         self.windows = [window]
         """Those still to be read, oldest first. One that turns out to be too large is split."""
-        self.max_sms = WINDOW_PAGES * PAGE_SIZE
-        """How many SMS a window may hold; the reader lowers it, once pages have proved nothing."""
+        self.window_pages = WINDOW_PAGES
+        """The reader lowers it to 1, once pages have proved nothing."""
         self.page_size = 0
         """Rows of the largest answer so far."""
         self.is_reported = False
@@ -118,7 +116,7 @@ class Prefetcher:
         self._pages: dict[Window, int] = {}
         """How many pages a window has, once its first one has come."""
         self._latency = 0.0
-        self._page_bytes = 0.0
+        self._page_bytes = 1.0
 
     def take_first(self, window: Window, max_pages: int) -> Steps[Answer]:
         """Wait for a window's first page; request more of its pages, if they are known, besides."""
@@ -238,10 +236,9 @@ class Prefetcher:
     def note_first_page(self, window: Window, total: int, rows: int) -> None:
         """Learn a window's pages, or split it at once, wherever it stands, if it is too large."""
         self.page_size = max(self.page_size, rows)
-        max_sms = self.max_sms_of(rows)
-        if window in self.windows and window.seconds > 1 and max_sms < total <= MAX_TOTAL:
+        if window in self.windows and window.seconds > 1 and total > self.max_sms:
             place = self.windows.index(window)
-            self.windows[place : place + 1] = split(window, total, max_sms)
+            self.windows[place : place + 1] = split(window, total, self.max_sms)
             self.set_due(self._due)
         else:  # a window of one page: if that comes short, a second one shows whether there is more
             most = MAX_PAGES if total > self.page_size else 2
@@ -253,8 +250,8 @@ class Prefetcher:
         self._fetcher.close(self._arriving)
         self.set_due([])
 
-    def max_sms_of(self, rows: int) -> int:
-        """Return how many SMS a window may hold whose pages have so many rows."""
-        rows = rows or self.page_size or PAGE_SIZE
-        by_bytes = int(WINDOW_BYTES / max(self._page_bytes, 1) * rows)
-        return max(min(self.max_sms, WINDOW_PAGES * rows, by_bytes), rows)
+    @property
+    def max_sms(self) -> int:
+        """How many SMS a window may hold."""
+        pages = min(self.window_pages, WINDOW_BYTES / self._page_bytes)
+        return int(max(pages, 1) * (self.page_size or PAGE_SIZE))

@@ -19,7 +19,7 @@ from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
-from source_calltouch_sms.prefetcher import MAX_PAGES, MAX_TOTAL, Prefetcher, Steps, Throttled
+from source_calltouch_sms.prefetcher import MAX_PAGES, Prefetcher, Steps, Throttled
 from source_calltouch_sms.windows import (
     PART_SHARE,
     PageRequest,
@@ -153,19 +153,18 @@ class Reader:
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
             return Complete(first.records)
-        max_sms = self._prefetcher.max_sms_of(len(first.records))
-        if max_sms < first.total <= MAX_TOTAL:
-            return Split(split(window, first.total, max_sms))
+        if first.total > self._prefetcher.max_sms:
+            return Split(split(window, first.total, self._prefetcher.max_sms))
         pages = yield from self._take_pages(window, first, MAX_PAGES)
-        # A false total, or one answer's worth that came short: parts would be short as well.
-        if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
+        # One answer's worth that came short: parts would be short as well.
+        if len(pages) == 1 and first.total <= PAGE_SIZE:
             return Incomplete(first.total, Gathered(pages).all())
         verdict = yield from self._prove(window, pages)
         if isinstance(verdict, Complete):
             return verdict
         # Pages prove nothing here: from now on, a window is what one answer holds.
-        self._prefetcher.max_sms = self._prefetcher.page_size
-        return Split(split_by_time(window, completeness.times(pages), self._prefetcher.max_sms))
+        self._prefetcher.window_pages = 1
+        return Split(split_by_time(window, completeness.times(pages), self._prefetcher.page_size))
 
     def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
         """Check a round total, at which the service may have stopped counting.
