@@ -118,9 +118,9 @@ class Prefetcher:
         self._latency = 0.0
         self._page_bytes = 1.0
 
-    def take_first(self, window: Window, max_pages: int) -> Steps[Answer]:
+    def take_first(self, window: Window) -> Steps[Answer]:
         """Wait for a window's first page; request more of its pages, if they are known, besides."""
-        self.set_due(self.pages_of(window)[:max_pages])
+        self.set_due(self.pages_of(window))
         first = yield from self.take(PageRequest(window))
         self.note_first_page(window, first.total, len(first.records))
         return first

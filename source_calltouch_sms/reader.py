@@ -19,7 +19,7 @@ from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
-from source_calltouch_sms.prefetcher import MAX_PAGES, Prefetcher, Steps, Throttled
+from source_calltouch_sms.prefetcher import Prefetcher, Steps, Throttled
 from source_calltouch_sms.windows import (
     PART_SHARE,
     PageRequest,
@@ -149,13 +149,13 @@ class Reader:
 
     def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
         """Read a window that can be split by time."""
-        first = yield from self._prefetcher.take_first(window, MAX_PAGES)
+        first = yield from self._prefetcher.take_first(window)
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
             return Complete(first.records)
         if first.total > self._prefetcher.max_sms:
             return Split(split(window, first.total, self._prefetcher.max_sms))
-        pages = yield from self._take_pages(window, first, MAX_PAGES)
+        pages = yield from self._take_pages(window, first)
         # One answer's worth that came short: parts would be short as well.
         if len(pages) == 1 and first.total <= PAGE_SIZE:
             return Incomplete(first.total, Gathered(pages).all())
@@ -181,20 +181,17 @@ class Reader:
         # A part that counts as many as the whole may have stopped there, too.
         return complete if sum(totals) == total > max(totals) else Split(parts)
 
-    def _take_pages(self, window: Window, first: Answer, max_pages: int) -> Steps[list[Answer]]:
-        """Take a window's further pages, as long as they agree and bring something new."""
-        pages, keys = [first], {record["smsKey"] for record in first.records}
-        requests = self._prefetcher.pages_of(window)[1:max_pages]
+    def _take_pages(self, window: Window, first: Answer) -> Steps[list[Answer]]:
+        """Take a window's further pages, as long as they agree."""
+        pages, requests = [first], self._prefetcher.pages_of(window)[1:]
         self._prefetcher.set_due(requests)
         for request in requests:
             page = yield from self._prefetcher.take(request)
             if not page.records:
                 break
             pages.append(page)
-            new = {record["smsKey"] for record in page.records} - keys
-            if not new or not completeness.fits(pages):
+            if not completeness.fits(pages):
                 break
-            keys |= new
         return pages
 
     def _prove(
@@ -226,14 +223,12 @@ class Reader:
         What its pages hold is united, pass after pass, until it is as many as Calltouch reports.
         Besides, what was sent to each phone number is asked for.
         """
-        # A false total must not ask for a thousand pages again and again.
-        max_pages = 2 * gathered.pages + 1 if gathered.pages else MAX_PAGES
-        first = yield from self._prefetcher.take_first(window, max_pages)
+        first = yield from self._prefetcher.take_first(window)
         if first.is_complete:
             return Complete(first.records)
         if gathered.is_complete and gathered.total == first.total:  # the last phone numbers did it
             return Complete(gathered.all())
-        pages = yield from self._take_pages(window, first, max_pages)
+        pages = yield from self._take_pages(window, first)
         if not gathered.passes:
             verdict = yield from self._prove(window, pages)
             if isinstance(verdict, Complete):
