@@ -42,7 +42,7 @@ class Transport(HTTPAdapter):
         self, rate_limiter: RateLimiter, answer_seconds: float, max_bytes: int = MAX_BYTES
     ) -> None:
         super().__init__(pool_maxsize=MAX_CONNECTION_POOL_SIZE)
-        self._rate_limiter = rate_limiter
+        self.rate_limiter = rate_limiter
         self._max_bytes = max_bytes
         self._answer_seconds = answer_seconds
         self._bytes = 0
@@ -75,7 +75,7 @@ class Transport(HTTPAdapter):
         return response
 
     def _receive(self, response: requests.Response) -> bytes:
-        attempt = self._rate_limiter.attempt()
+        attempt = self.rate_limiter.attempt()
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
@@ -136,14 +136,13 @@ class Fetcher:
     def __init__(
         self,
         fetch: Callable[[PageRequest], requests.Response],
-        rate_limiter: RateLimiter,
         transport: Transport,
         max_seconds: float = 2 * RETRY_SECONDS,
     ) -> None:
         self.max_seconds = max_seconds
         """For how long a try may take: the timeouts do not hold for endless headers."""
+        self.rate_limiter = transport.rate_limiter
         self._fetch = fetch
-        self._rate_limiter = rate_limiter
         self._transport = transport
 
     def start(self, request: PageRequest) -> Fetch:
@@ -165,7 +164,7 @@ class Fetcher:
 
     def release(self, fetch: Fetch) -> None:
         """Let go of an answer, and of a request that is still under way."""
-        self._rate_limiter.cancel(fetch.attempt)
+        self.rate_limiter.cancel(fetch.attempt)
         self._transport.release(fetch.attempt)
 
     def close(self, fetches: list[Fetch]) -> None:
@@ -175,7 +174,7 @@ class Fetcher:
         wait(fetches, CLOSE_SECONDS)
 
     def _run(self, fetch: Fetch) -> None:
-        self._rate_limiter.begin(fetch.attempt)
+        self.rate_limiter.begin(fetch.attempt)
         try:
             fetch.set_result(self._fetch(fetch.request))
         except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due

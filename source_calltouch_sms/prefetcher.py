@@ -19,7 +19,6 @@ from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
-from source_calltouch_sms.rate_limiter import RateLimiter
 from source_calltouch_sms.windows import PageRequest, Window, split
 
 WINDOW_PAGES: Final = 10
@@ -90,11 +89,7 @@ class Prefetcher:
     """Makes requests before they are due, and hands out their answers one by one."""
 
     def __init__(
-        self,
-        fetcher: Fetcher,
-        parse: Callable[[requests.Response], Answer],
-        rate_limiter: RateLimiter,
-        window: Window,
+        self, fetcher: Fetcher, parse: Callable[[requests.Response], Answer], window: Window
     ) -> None:
         self.windows = [window]
         """Those still to be read, oldest first. One that turns out to be too large is split."""
@@ -106,7 +101,7 @@ class Prefetcher:
         """Whether a 429 was reported since the last record: the platform ignores another."""
         self._fetcher = fetcher
         self._parse = parse
-        self._rate_limiter = rate_limiter
+        self._rate_limiter = fetcher.rate_limiter
         self._due: list[PageRequest] = []
         """What is taken next, in order."""
         self._fetches: dict[PageRequest, Fetch] = {}

@@ -79,10 +79,9 @@ class SmsMessages(HttpStream):
         self._config = config
         self._now = (now or pendulum.now()) - LAG
         self._timeouts = timeouts
-        limiter = self._rate_limiter = rate_limiter or RateLimiter()
-        self._transport = Transport(limiter, timeouts.answer)
-        max_seconds = timeouts.retry + timeouts.read
-        self._fetcher = Fetcher(self._fetch, limiter, self._transport, max_seconds)
+        self._rate_limiter = rate_limiter or RateLimiter()
+        transport = Transport(self._rate_limiter, timeouts.answer)
+        self._fetcher = Fetcher(self._fetch, transport, timeouts.retry + timeouts.read)
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
         super().__init__(api_budget=self._rate_limiter)
@@ -94,16 +93,8 @@ class SmsMessages(HttpStream):
             logger=self.logger,
             error_handler=self.get_error_handler(),
             backoff_strategy=self.get_backoff_strategy(),
-            session=self._new_session(),
+            session=_Session(transport),
         )
-
-    def _new_session(self) -> requests.Session:
-        session = _Session(api_budget=self._rate_limiter)
-        session.mount("https://", self._transport)
-        session.mount("http://", self._transport)
-        session.auth = lambda request: request  # instead of what ~/.netrc may hold
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        return session
 
     # The request, as in Calltouch's documentation.
 
@@ -257,7 +248,7 @@ class SmsMessages(HttpStream):
         return self._sync
 
     def _new_prefetcher(self, window: Window) -> Prefetcher:
-        return Prefetcher(self._fetcher, self._parse, self._rate_limiter, window)
+        return Prefetcher(self._fetcher, self._parse, window)
 
     def _end(self) -> None:
         """Make no further request; log what the sync did."""
@@ -295,10 +286,17 @@ class SmsMessages(HttpStream):
 
 
 class _Session(LimiterSession):
-    """The CDK's, but it looks at no redirect's target, not even whether that is an address."""
+    """The CDK's, but it sends no login and no cookies, and follows no redirect."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(api_budget=transport.rate_limiter)
+        self.mount("https://", transport)
+        self.mount("http://", transport)
+        self.auth = lambda request: request  # instead of what ~/.netrc may hold
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def get_redirect_target(self, _: requests.Response) -> None:
-        return None
+        """Look at no redirect's target, not even whether it is an address."""
 
 
 class Sync(NamedTuple):

@@ -183,7 +183,7 @@ def test_an_answer_waits_until_there_is_room_or_it_is_due_or_unwanted(
     for _ in range(5):  # another try takes the room of the one before
         receive(transport)
     assert limiter.attempt().bytes == 100
-    fetcher = Fetcher(lambda _: receive(transport), limiter, transport)
+    fetcher = Fetcher(lambda _: receive(transport), transport)
     fetch = fetcher.start(REQUEST)
     # Such a wait is none for the answer, which may take a second.
     assert wait([fetch], 1.1).not_done
@@ -214,7 +214,7 @@ def test_a_request_is_made_in_a_thread_that_does_not_hold_the_process(
             raise ZeroDivisionError
         return response("{}")
 
-    fetcher = Fetcher(fetch, limiter, transport)
+    fetcher = Fetcher(fetch, transport)
     made, failed = fetcher.start(REQUEST), fetcher.start(REQUEST._replace(page=3))
     assert made.result(SECONDS).text == "{}"
     assert made.attempt.tries == 1
@@ -234,7 +234,7 @@ def test_a_close_lets_go_of_requests_and_waits_for_none_that_the_network_holds(
         limiter.acquire_call(None)  # as the CDK tries again
         return response("{}")
 
-    fetcher = Fetcher(fetch, limiter, transport)
+    fetcher = Fetcher(fetch, transport)
     held = fetcher.start(REQUEST)
     assert sent.wait(SECONDS)
     limiter.update_from_response(None, response("", 429, Retry_After="500"))

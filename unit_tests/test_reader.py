@@ -67,8 +67,7 @@ class Network(Fetcher):
         latency: float | None = None,
         polls: int = 0,
     ) -> None:
-        self.limiter = RateLimiter()
-        super().__init__(fetch, self.limiter, Transport(self.limiter, 300))
+        super().__init__(fetch, Transport(RateLimiter(), 300))
         self.requests: list[PageRequest] = []
         """In the order in which they were made."""
         self.under_way: list[Fetch] = []
@@ -133,7 +132,7 @@ def read(
 ) -> Sync:
     """Read a window to its end, to an error, or until so many records have left."""
     network = network or Network(account.fetch)
-    reader = Reader(Prefetcher(network, parse, network.limiter, window), **options)
+    reader = Reader(Prefetcher(network, parse, window), **options)
     sync = Sync(reader=reader, network=network)
     try:
         while reader.windows:
@@ -563,7 +562,7 @@ def test_a_wait_is_reported_once_if_a_429_is_the_reason(*, is_throttled: bool) -
     account = Account(evenly(5))
     network = Network(account.fetch, polls=15)
     if is_throttled:
-        network.limiter.update_from_response(None, response("", 429, Retry_After="700"))
+        network.rate_limiter.update_from_response(None, response("", 429, Retry_After="700"))
     sync = read(account, network=network)
     assert_complete(sync, account)
     assert [step.seconds > 600 for step in sync.throttled] == [True] * is_throttled
