@@ -1,8 +1,10 @@
 """The messages that the connector makes itself, in the CDK's models."""
 
+import sys
 import time
 from typing import Any, Final
 
+from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.models import (
     AirbyteMessage,
     AirbyteRecordMessage,
@@ -28,12 +30,16 @@ def record_messages(stream: str, records: list[dict[str, Any]]) -> list[AirbyteM
     ]
 
 
-def rate_limited_message(stream: str, seconds: float) -> AirbyteMessage:
-    """Make the status that Airbyte's platform shows while a source waits because of 429."""
+def print_rate_limited(stream: str, seconds: float) -> None:
+    """Write the status that Airbyte's platform shows while a source waits because of 429.
+
+    As the CDK's own HTTP client does: while a stream waits, it yields nothing.
+    """
     reset = time.time() + max(seconds, THROTTLED_SECONDS)
     reason = AirbyteStreamStatusReason(
         type=AirbyteStreamStatusReasonType.RATE_LIMITED,
         rate_limited=AirbyteStreamStatusRateLimitedReason(quota_reset=int(reset * 1000)),
     )
     descriptor = StreamDescriptor(name=stream)
-    return as_airbyte_message(descriptor, AirbyteStreamStatus.RUNNING, [reason])
+    message = as_airbyte_message(descriptor, AirbyteStreamStatus.RUNNING, [reason])
+    sys.stdout.write(f"{AirbyteEntrypoint.airbyte_message_to_string(message)}\n")

@@ -7,10 +7,10 @@ room.
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from itertools import chain, islice
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
@@ -39,18 +39,6 @@ THROTTLED_SECONDS: Final = 0.5
 
 REFUSED: Final = Answer(-1, [])
 """In place of an answer, where Calltouch refuses what the reader made up."""
-
-T = TypeVar("T")
-
-
-class Throttled(NamedTuple):
-    """The reader waits because of a 429; no request will pass for so many seconds."""
-
-    seconds: float
-
-
-Steps = Generator[Throttled, None, T]
-"""What a step of the reader yields while it waits, and its result."""
 
 
 class Load(NamedTuple):
@@ -89,7 +77,11 @@ class Prefetcher:
     """Makes requests before they are due, and hands out their answers one by one."""
 
     def __init__(
-        self, fetcher: Fetcher, parse: Callable[[requests.Response], Answer], window: Window
+        self,
+        fetcher: Fetcher,
+        parse: Callable[[requests.Response], Answer],
+        window: Window,
+        report_throttled: Callable[[float], None],
     ) -> None:
         self.windows = [window]
         """Those still to be read, oldest first. One that turns out to be too large is split."""
@@ -101,6 +93,8 @@ class Prefetcher:
         """Whether a 429 was reported since the last record: the platform ignores another."""
         self._fetcher = fetcher
         self._parse = parse
+        self._report_throttled = report_throttled
+        """Takes for how many seconds no request will pass."""
         self._rate_limiter = fetcher.rate_limiter
         self._due: list[PageRequest] = []
         """What is taken next, in order."""
@@ -113,23 +107,19 @@ class Prefetcher:
         self._latency = 0.0
         self._page_bytes = 1.0
 
-    def take_first(self, window: Window) -> Steps[Answer]:
+    def take_first(self, window: Window) -> Answer:
         """Wait for a window's first page; request more of its pages, if they are known, besides."""
         self.set_due(self.pages_of(window))
-        first = yield from self.take(PageRequest(window))
+        first = self.take(PageRequest(window))
         self.note_first_page(window, first.total, len(first.records))
         return first
 
-    def take_all(self, requests: list[PageRequest]) -> Steps[list[Answer]]:
+    def take_all(self, requests: list[PageRequest]) -> list[Answer]:
         """Ask for several answers at once, and wait for all."""
         self.set_due(requests)
-        answers = []
-        for request in requests:
-            answer = yield from self.take(request)
-            answers.append(answer)
-        return answers
+        return [self.take(request) for request in requests]
 
-    def take(self, request: PageRequest) -> Steps[Answer]:
+    def take(self, request: PageRequest) -> Answer:
         """Wait for an answer and read it.
 
         One that is damaged, or that failed before anybody waited for it, is asked for once more.
@@ -140,7 +130,7 @@ class Prefetcher:
         """
         since, is_again = time.monotonic(), False
         while True:
-            fetch = yield from self._wait_for(request)
+            fetch = self._wait_for(request)
             try:
                 return self._parse(fetch.result())
             except RefusedError:
@@ -155,7 +145,7 @@ class Prefetcher:
             finally:
                 self._fetcher.release(fetch)
 
-    def _wait_for(self, request: PageRequest) -> Steps[Fetch]:
+    def _wait_for(self, request: PageRequest) -> Fetch:
         since = time.monotonic()
         others = [due for due in self._due if due != request]
         self._due = [request, *others]
@@ -175,7 +165,7 @@ class Prefetcher:
             is_long = time.monotonic() - since > THROTTLED_SECONDS
             if is_long and self._rate_limiter.is_throttled and not self.is_reported:
                 self.is_reported = True
-                yield Throttled(self._rate_limiter.closed_seconds)
+                self._report_throttled(self._rate_limiter.closed_seconds)
 
     def set_due(self, due: list[PageRequest]) -> None:
         """Say what is taken next; let go of what nobody will take any more."""

@@ -19,7 +19,7 @@ from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
-from source_calltouch_sms.prefetcher import Prefetcher, Steps, Throttled
+from source_calltouch_sms.prefetcher import Prefetcher
 from source_calltouch_sms.windows import (
     PART_SHARE,
     PageRequest,
@@ -86,7 +86,7 @@ class Reader:
                 "that Calltouch reported were not returned. The sync continued, as set."
             )
 
-    def read_next_window(self) -> Iterator[list[Record] | Throttled | WindowEnd]:
+    def read_next_window(self) -> Iterator[list[Record] | WindowEnd]:
         """Yield the oldest window's records, in batches, once every SMS of it has arrived.
 
         Raises:
@@ -94,7 +94,7 @@ class Reader:
         """
         while True:
             window = self._prefetcher.windows.pop(0)
-            outcome = yield from self._collect(window)
+            outcome = self._collect(window)
             if not isinstance(outcome, Split):
                 break
             self._prefetcher.windows[:0] = outcome.parts
@@ -122,18 +122,18 @@ class Reader:
             self._outside += sum(not start <= moment <= end for moment in sent)
         return max(sent, default="")
 
-    def _collect(self, window: Window) -> Steps[Complete | Split | Incomplete]:
+    def _collect(self, window: Window) -> Complete | Split | Incomplete:
         """Hold a window's answers until they prove something, or reading again brings no more."""
         gathered, vain_reads = Gathered(), 0
         best: Incomplete | None = None
         while True:
             try:
                 if window.seconds > 1:
-                    outcome = yield from self._read_range(window)
+                    outcome = self._read_range(window)
                 else:
-                    outcome = yield from self._read_second(window, gathered)
+                    outcome = self._read_second(window, gathered)
                 if isinstance(outcome, Complete):
-                    return (yield from self._check_cap(window, outcome))
+                    return self._check_cap(window, outcome)
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
             if isinstance(outcome, Split):
@@ -147,26 +147,26 @@ class Reader:
                 return best
             time.sleep(PAUSE_SECONDS)
 
-    def _read_range(self, window: Window) -> Steps[Complete | Split | Incomplete]:
+    def _read_range(self, window: Window) -> Complete | Split | Incomplete:
         """Read a window that can be split by time."""
-        first = yield from self._prefetcher.take_first(window)
+        first = self._prefetcher.take_first(window)
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
             return Complete(first.records)
         if first.total > self._prefetcher.max_sms:
             return Split(split(window, first.total, self._prefetcher.max_sms))
-        pages = yield from self._take_pages(window, first)
+        pages = self._take_pages(window, first)
         # One answer's worth that came short: parts would be short as well.
         if len(pages) == 1 and first.total <= PAGE_SIZE:
             return Incomplete(first.total, Gathered(pages).all())
-        verdict = yield from self._prove(window, pages)
+        verdict = self._prove(window, pages)
         if isinstance(verdict, Complete):
             return verdict
         # Pages prove nothing here: from now on, a window is what one answer holds.
         self._prefetcher.window_pages = 1
         return Split(split_by_time(window, completeness.times(pages), self._prefetcher.page_size))
 
-    def _check_cap(self, window: Window, complete: Complete) -> Steps[Complete | Split]:
+    def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
         """Check a round total, at which the service may have stopped counting.
 
         Some count no further than one page, or a few, holds; then parts of the window count more.
@@ -176,17 +176,17 @@ class Reader:
             return complete
         times = completeness.times([Answer(total, complete.records)])
         parts = split_by_time(window, times, total * 3 // 5)  # into two, if not in one second
-        answers = yield from self._prefetcher.take_all([PageRequest(part) for part in parts])
+        answers = self._prefetcher.take_all([PageRequest(part) for part in parts])
         totals = [answer.total for answer in answers]
         # A part that counts as many as the whole may have stopped there, too.
         return complete if sum(totals) == total > max(totals) else Split(parts)
 
-    def _take_pages(self, window: Window, first: Answer) -> Steps[list[Answer]]:
+    def _take_pages(self, window: Window, first: Answer) -> list[Answer]:
         """Take a window's further pages, as long as they agree."""
         pages, requests = [first], self._prefetcher.pages_of(window)[1:]
         self._prefetcher.set_due(requests)
         for request in requests:
-            page = yield from self._prefetcher.take(request)
+            page = self._prefetcher.take(request)
             if not page.records:
                 break
             pages.append(page)
@@ -194,9 +194,7 @@ class Reader:
                 break
         return pages
 
-    def _prove(
-        self, window: Window, pages: list[Answer]
-    ) -> Steps[Complete | completeness.Inconsistent]:
+    def _prove(self, window: Window, pages: list[Answer]) -> Complete | completeness.Inconsistent:
         """Say whether pages are every SMS of a window; ask for what is ambiguous alone."""
         verdict = completeness.check_pages(pages)
         if not isinstance(verdict, completeness.Ambiguous):
@@ -210,43 +208,43 @@ class Reader:
         else:
             group_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]
-        answers = yield from self._prefetcher.take_all(requests)
+        answers = self._prefetcher.take_all(requests)
         total = pages[0].total
         if window.seconds == 1 or total % ROUND:  # else `_check_cap` counts once more
-            last = yield from self._prefetcher.take(PageRequest(window, len(pages)))
+            last = self._prefetcher.take(PageRequest(window, len(pages)))
             total = last.total
         return completeness.replace(pages, group_of, list(zip(asked, answers, strict=True)), total)
 
-    def _read_second(self, window: Window, gathered: Gathered) -> Steps[Complete | Incomplete]:
+    def _read_second(self, window: Window, gathered: Gathered) -> Complete | Incomplete:
         """Read a second, which cannot be split by time, once more.
 
         What its pages hold is united, pass after pass, until it is as many as Calltouch reports.
         Besides, what was sent to each phone number is asked for.
         """
-        first = yield from self._prefetcher.take_first(window)
+        first = self._prefetcher.take_first(window)
         if first.is_complete:
             return Complete(first.records)
         if gathered.is_complete and gathered.total == first.total:  # the last phone numbers did it
             return Complete(gathered.all())
-        pages = yield from self._take_pages(window, first)
+        pages = self._take_pages(window, first)
         if not gathered.passes:
-            verdict = yield from self._prove(window, pages)
+            verdict = self._prove(window, pages)
             if isinstance(verdict, Complete):
                 return verdict
         has_new = gathered.add(pages)
         if gathered.is_complete:
             return Complete(gathered.all())
         if not has_new or gathered.passes == PASSES:
-            yield from self._ask_phone_numbers(window, gathered)
+            self._ask_phone_numbers(window, gathered)
         return Incomplete(gathered.total, gathered.all())
 
-    def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> Steps[None]:
+    def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> None:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
         page_size = self._prefetcher.page_size
         groups = gathered.phone_numbers(int(PART_SHARE * page_size))
         while groups:
             numbers = groups.pop()
-            answer = yield from self._prefetcher.take(PageRequest(window, 1, numbers))
+            answer = self._prefetcher.take(PageRequest(window, 1, numbers))
             if answer.is_complete:
                 gathered.add_records(answer.records)
             elif len(answer.records) >= page_size and len(numbers) > 1:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from datetime import datetime, timedelta
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, NamedTuple
 
@@ -28,8 +29,8 @@ from source_calltouch_sms.error_handler import (
     CalltouchErrorHandler,
 )
 from source_calltouch_sms.fetcher import Fetcher, Transport
-from source_calltouch_sms.messages import rate_limited_message, record_messages
-from source_calltouch_sms.prefetcher import Prefetcher, Throttled
+from source_calltouch_sms.messages import print_rate_limited, record_messages
+from source_calltouch_sms.prefetcher import Prefetcher
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter
 from source_calltouch_sms.reader import Reader, WindowEnd
 from source_calltouch_sms.records import RecordMaker, wall_time, zoned
@@ -217,9 +218,7 @@ class SmsMessages(HttpStream):
     def _read_window(self, sync: "Sync") -> Iterator[StreamData]:
         try:
             for step in sync.reader.read_next_window():
-                if isinstance(step, Throttled):
-                    yield rate_limited_message(self.name, step.seconds)
-                elif isinstance(step, WindowEnd):
+                if isinstance(step, WindowEnd):
                     self._move_cursor(step)
                 else:
                     yield from record_messages(self.name, step)
@@ -240,15 +239,11 @@ class SmsMessages(HttpStream):
                 self.state = state
 
     def _begin(self, plan: Plan) -> "Sync":
-        reader = Reader(
-            self._new_prefetcher(plan.window),
-            require_complete_windows=self._config.require_complete_windows,
-        )
+        report = partial(print_rate_limited, self.name)
+        prefetcher = Prefetcher(self._fetcher, self._parse, plan.window, report)
+        reader = Reader(prefetcher, require_complete_windows=self._config.require_complete_windows)
         self._sync = Sync(plan, reader, time.monotonic())
         return self._sync
-
-    def _new_prefetcher(self, window: Window) -> Prefetcher:
-        return Prefetcher(self._fetcher, self._parse, window)
 
     def _end(self) -> None:
         """Make no further request; log what the sync did."""
@@ -275,7 +270,7 @@ class SmsMessages(HttpStream):
         """
         second = min(self._config.start, wall_time(self._now, self._config.zone))
         window = Window(second, second)
-        list(self._new_prefetcher(window).take(PageRequest(window)))
+        Prefetcher(self._fetcher, self._parse, window, lambda _: None).take(PageRequest(window))
 
     def _fetch(self, request: PageRequest) -> requests.Response:
         """Make a request through the CDK, with its retries and waits."""

@@ -29,7 +29,6 @@ from source_calltouch_sms.prefetcher import (
     MAX_REQUESTS,
     Load,
     Prefetcher,
-    Throttled,
     next_request,
 )
 from source_calltouch_sms.rate_limiter import RateLimiter
@@ -120,7 +119,8 @@ class Sync(Read):
     network: Network
     windows: list[tuple[WindowEnd, list[Row]]] = field(default_factory=list)
     """Those that ended, and their records."""
-    throttled: list[Throttled] = field(default_factory=list)
+    throttled: list[float] = field(default_factory=list)
+    """The waits that were reported."""
 
 
 def read(
@@ -132,16 +132,15 @@ def read(
 ) -> Sync:
     """Read a window to its end, to an error, or until so many records have left."""
     network = network or Network(account.fetch)
-    reader = Reader(Prefetcher(network, parse, window), **options)
-    sync = Sync(reader=reader, network=network)
+    waits = list[float]()
+    reader = Reader(Prefetcher(network, parse, window, waits.append), **options)
+    sync = Sync(reader=reader, network=network, throttled=waits)
     try:
         while reader.windows:
             begin = len(sync.records)
             for step in reader.read_next_window():
                 if isinstance(step, WindowEnd):
                     sync.windows.append((step, sync.records[begin:]))
-                elif isinstance(step, Throttled):
-                    sync.throttled.append(step)
                 else:
                     assert 0 < len(step) <= BATCH
                     sync.records += step
@@ -565,7 +564,7 @@ def test_a_wait_is_reported_once_if_a_429_is_the_reason(*, is_throttled: bool) -
         network.rate_limiter.update_from_response(None, response("", 429, Retry_After="700"))
     sync = read(account, network=network)
     assert_complete(sync, account)
-    assert [step.seconds > 600 for step in sync.throttled] == [True] * is_throttled
+    assert [seconds > 600 for seconds in sync.throttled] == [True] * is_throttled
 
 
 def test_a_request_that_never_ends_ends_the_sync() -> None:
