@@ -68,6 +68,8 @@ class SmsMessages(HttpStream):
     primary_key = "smsKey"
     cursor_field = "dateSent"
     http_method = "POST"
+    url_base = ""
+    """The setting `api_url` is the whole address: see `path`."""
 
     def __init__(
         self,
@@ -99,14 +101,9 @@ class SmsMessages(HttpStream):
 
     # The request, as in Calltouch's documentation.
 
-    @property
-    def url_base(self) -> str:
-        """The method's full address; `path` adds nothing."""
-        return self._config.api_url
-
     def path(self, **_: Any) -> str:
-        """Nothing: the setting `api_url` is the whole address."""
-        return ""
+        """The method's full address."""
+        return self._config.api_url
 
     def request_headers(self, *_: Any, **__: Any) -> Mapping[str, Any]:
         """Token and Site ID; the CDK adds the content type."""
