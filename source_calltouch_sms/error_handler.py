@@ -33,9 +33,6 @@ logger = logging.getLogger("airbyte.calltouch")
 TRIES_AT_LENGTH: Final = 3
 """After how many failures a range counts as too long for Calltouch to answer."""
 
-FIRST_WAIT_SECONDS: Final = 0.5
-LONGEST_WAIT_SECONDS: Final = 30
-WAIT_GROWTH: Final = 1.5
 NO_WAIT_SECONDS: Final = 0.001
 """After a 429 the rate limiter does the waiting. Not 0, which the CDK would replace by its own."""
 
@@ -82,10 +79,10 @@ class CalltouchErrorHandler(ErrorHandler):
         is_over = not failure.retry_seconds or wait > seconds_left
         start, end = _requested_range(answer)
         action = ResponseAction.RETRY
-        parts = {"days": start.date() < end.date(), "seconds": start < end}
-        is_long = parts.get(failure.splits_into, False)
-        is_answered_later = wait > self.retry_timeout  # of whatever length it is
-        if is_long and not is_answered_later and (is_over or attempt.tries >= TRIES_AT_LENGTH):
+        is_long = {"days": start.date() < end.date(), "seconds": start < end, "": False}
+        is_tried = is_over or attempt.tries >= TRIES_AT_LENGTH
+        # No length helps where Calltouch says to wait for so long.
+        if is_tried and is_long[failure.splits_into] and wait <= self.retry_timeout:
             action = ResponseAction.SPLIT_REQUEST_WINDOW
         elif is_over:
             times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"
@@ -135,8 +132,8 @@ class CalltouchBackoffStrategy(BackoffStrategy):
         """Return how many seconds to wait after the `attempt_count`-th try, from 1."""
         if _is_throttled(response_or_exception):
             return NO_WAIT_SECONDS
-        grown = FIRST_WAIT_SECONDS * WAIT_GROWTH ** (attempt_count - 1)
-        return min(grown, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        grown = 0.5 * 1.5 ** (attempt_count - 1)
+        return min(grown, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
 class RetryLineFilter(logging.Filter):
