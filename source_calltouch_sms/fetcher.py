@@ -158,9 +158,8 @@ class Fetcher:
 
     def expedite(self, fetch: Fetch) -> None:
         """Receive an answer even if there is no room for it: the reader waits for it."""
-        if not fetch.attempt.is_due:
-            fetch.attempt.is_due = True
-            self._transport.release(Attempt())  # wakes it
+        fetch.attempt.is_due = True
+        self._transport.release(Attempt())  # wakes it
 
     def release(self, fetch: Fetch) -> None:
         """Let go of an answer, and of a request that is still under way."""
