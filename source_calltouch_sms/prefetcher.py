@@ -37,9 +37,6 @@ POLL_SECONDS: Final = 0.05
 THROTTLED_SECONDS: Final = 0.5
 """For how long it waits before it reports that a 429 is the reason."""
 
-REFUSED: Final = Answer(-1, [])
-"""In place of an answer, where Calltouch refuses what the reader made up."""
-
 
 class Load(NamedTuple):
     """What is under way."""
@@ -137,7 +134,7 @@ class Prefetcher:
                 if request == PageRequest(request.window):
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.
-                return REFUSED
+                return Answer(-1, [])
             except Exception:
                 if is_again or (fetch.exception() and fetch.attempt.since >= since):
                     raise
@@ -225,9 +222,9 @@ class Prefetcher:
             place = self.windows.index(window)
             self.windows[place : place + 1] = split(window, total, self.max_sms)
             self.set_due(self._due)
-        else:  # a window of one page: if that comes short, a second one shows whether there is more
-            most = MAX_PAGES if total > self.page_size else 2
-            self._pages[window] = min(math.ceil(total / max(rows, 1)) or 1, most)
+        else:
+            pages = math.ceil(total / (rows or self.page_size or PAGE_SIZE))
+            self._pages[window] = min(max(pages, 1), MAX_PAGES)
 
     def close(self) -> None:
         """Make no further request."""
