@@ -110,10 +110,7 @@ class SmsMessages(HttpStream):
         return {"Access-Token": self._config.access_token, "SiteId": self._config.site_id}
 
     def request_body_json(
-        self,
-        stream_state: Mapping[str, Any] | None,
-        stream_slice: Mapping[str, Any] | None = None,
-        next_page_token: Mapping[str, Any] | None = None,
+        self, stream_state: Any, stream_slice: Any = None, next_page_token: Any = None
     ) -> Mapping[str, Any]:
         """The range; phone numbers, if any are set; the page, from the second one on."""
         numbers = list(self._config.phone_numbers)
@@ -169,11 +166,7 @@ class SmsMessages(HttpStream):
     # The cursor.
 
     def stream_slices(
-        self,
-        *,
-        sync_mode: SyncMode,
-        cursor_field: list[str] | None = None,
-        stream_state: Mapping[str, Any] | None = None,
+        self, *, sync_mode: SyncMode, stream_state: Mapping[str, Any] | None = None, **_: Any
     ) -> Iterable[Mapping[str, Any]]:
         """Yield what is not read yet, as long as there is something and somebody reads it."""
         if stream_state is not None:
