@@ -87,10 +87,6 @@ class Failure(NamedTuple):
         return f"{self.reason}.{more} {self.advice}{self.said}"
 
 
-def _failed(reason: str) -> Failure:
-    return Failure(reason, splits_into="days")
-
-
 def _refused(
     reason: str, advice: str, error: Callable[[str], AirbyteTracedException] = config_error
 ) -> Failure:
@@ -156,7 +152,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             reason = f"Calltouch refused the request (HTTP {status})"
             failure = _refused(reason, POINTS, errors.RefusedError)
         case _ if status not in OK or isinstance(body, api.ApiError):
-            failure = _failed(f"Calltouch failed (HTTP {status})")
+            failure = Failure(f"Calltouch failed (HTTP {status})", splits_into="days")
         case api.OtherMessage():
             failure = Failure(f"Calltouch sent a message instead of SMS (HTTP {status})")
         case api.NoData():
@@ -191,7 +187,8 @@ def of_exception(  # noqa: C901 - a table, too
             if error.response is None or error.response.ok:
                 failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_into="seconds")
         case _ if "ReadTimeout" in repr(error):
-            failure = _failed(f"{host} took the request, but did not answer it in full in time")
+            reason = f"{host} took the request, but did not answer it in full in time"
+            failure = Failure(reason, splits_into="days")
         case exceptions.ProxyError():
             failure = Failure(f"The proxy in front of {host} does not let the request through")
         case exceptions.ConnectTimeout():
