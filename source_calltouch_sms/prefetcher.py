@@ -228,7 +228,7 @@ class Prefetcher:
 
     def close(self) -> None:
         """Make no further request."""
-        self.windows = []
+        self.windows.clear()
         self._fetcher.close(self._arriving)
         self.set_due([])
 

@@ -60,15 +60,12 @@ class Reader:
         """How many of these SMS have no readable date, or one outside of their window."""
         self.incomplete: list[int] = []
         """How many SMS did not come, for each window that stayed incomplete."""
+        self.windows = prefetcher.windows
+        """Those still to be read, oldest first."""
         self._prefetcher = prefetcher
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
         """Days of the longest window that Calltouch could answer."""
-
-    @property
-    def windows(self) -> list[Window]:
-        """Those still to be read, oldest first."""
-        return self._prefetcher.windows
 
     def close(self) -> None:
         """Make no further request; warn of what was odd."""
@@ -93,11 +90,11 @@ class Reader:
             AirbyteTracedException: a request failed for good, or the window stays incomplete.
         """
         while True:
-            window = self._prefetcher.windows.pop(0)
+            window = self.windows.pop(0)
             outcome = self._collect(window)
             if not isinstance(outcome, Split):
                 break
-            self._prefetcher.windows[:0] = outcome.parts
+            self.windows[:0] = outcome.parts
         if isinstance(outcome, Incomplete):
             self._report_incomplete(window, outcome)
         self._prefetcher.set_due([])
