@@ -108,9 +108,6 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
     status, url = response.status_code, redactor.clean(response.url)
     said = redactor.quote(str(body))
     is_refusal = status in REFUSALS
-    range_refused = _refused(
-        "Calltouch refused the dates requested", CLOCKS if reaches_today else LONG_PAST
-    )._replace(splits_into="days")
     match body:
         case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
             reason = "Calltouch allows no more API requests for now (HTTP 429)"
@@ -123,14 +120,15 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = _refused("The token's user has no right to this method", RIGHT)
         case api.UnusableRequest():
             failure = _unknown("Calltouch could not use the connector's request")
-        case api.RefusedRange():
-            failure = range_refused
         case api.ValidationError() | api.NotBegun():
             advice = CLOCKS if isinstance(body, api.NotBegun) and reaches_today else FIELDS
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
-        case api.RangeMessage() if is_refusal or status in OK:
-            failure = range_refused
+        # Its dates.
+        case api.RefusedRange() | api.RangeMessage() if is_refusal or status in OK:
+            reason = "Calltouch refused the dates requested"
+            advice = CLOCKS if reaches_today else LONG_PAST
+            failure = Failure(reason, advice, config_error, retry_seconds=0, splits_into="days")
 
         # Another address than the method's.
         case _ if status in REDIRECTS:

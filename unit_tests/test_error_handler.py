@@ -151,7 +151,7 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
         (got(violation(("dateTo", "Нет"), FAR), 200), SPLIT, ""),
         (got(violation(("", TOO_LONG)), 400), SPLIT, ""),
         *((got(RANGE_MESSAGE, s), SPLIT, "") for s in (200, 400)),
-        (got(RANGE_MESSAGE, 500), RETRY, ""),
+        *((got(body, 500), RETRY, "") for body in (RANGE_MESSAGE, violation(FAR))),
         (response(RANGE_MESSAGE, 400, OVER_MIDNIGHT), SPLIT, ""),
         (got(violation(AHEAD, ("x", TOO_LONG)), 422), CONFIG, ""),
         # Clocks are to blame only where the range reaches today.
