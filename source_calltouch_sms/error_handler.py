@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from http import HTTPStatus
@@ -75,7 +76,8 @@ class CalltouchErrorHandler(ErrorHandler):
         if not failure:
             return SUCCESS_RESOLUTION
         attempt, wait = self._rate_limiter.attempt(), retry_after(getattr(answer, "headers", {}))
-        seconds_left = min(failure.retry_seconds, self.retry_timeout) - attempt.seconds
+        seconds = time.monotonic() - attempt.since
+        seconds_left = min(failure.retry_seconds, self.retry_timeout) - seconds
         is_over = not failure.retry_seconds or wait > seconds_left
         start, end = _requested_range(answer)
         action = ResponseAction.RETRY
@@ -86,7 +88,7 @@ class CalltouchErrorHandler(ErrorHandler):
             action = ResponseAction.SPLIT_REQUEST_WINDOW
         elif is_over:
             times = "once" if attempt.tries <= 1 else f"{attempt.tries} times"
-            tried = f" Tried {times} within {attempt.seconds:.0f} s."
+            tried = f" Tried {times} within {seconds:.0f} s."
             asked = f" Calltouch says to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
             raise failure.error(failure.message(more))

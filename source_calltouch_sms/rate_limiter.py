@@ -59,11 +59,6 @@ class Attempt:
     bytes: int = 0
     """How much of its answer has arrived."""
 
-    @property
-    def seconds(self) -> float:
-        """For how long it has been tried, waits included."""
-        return time.monotonic() - self.since
-
 
 _current: ContextVar[Attempt] = ContextVar("attempt")
 """What the current thread makes."""
