@@ -132,52 +132,48 @@ def replace(
 
 
 class Gathered:
-    """What several answers hold together: of identical SMS, as many as any one answer had."""
+    """What several answers hold together: of identical SMS, as many as any one answer had.
+
+    Keys say so: those of identical SMS differ by an ordinal within one answer.
+    """
 
     def __init__(self, pages: Sequence[Answer] = ()) -> None:
         self.total = 0
         """What Calltouch reports."""
         self.passes = self.pages = 0
         """How often pages were added, and how many the last time."""
-        self._identical: dict[Any, list[Record]] = {}
-        """SMS, by what identical ones agree in."""
+        self._by_key: dict[str, Record] = {}
         if pages:
             self.add(pages)
 
     def add(self, pages: Sequence[Answer]) -> bool:
         """Take pages; return whether they held anything new. A changed total begins anew."""
-        if len(self.all()) > self.total:  # SMS disappeared
-            self._identical.clear()
-        self.passes, self.pages, before = self.passes + 1, len(pages), len(self.all())
+        if len(self._by_key) > self.total:  # SMS disappeared
+            self._by_key.clear()
+        self.passes, self.pages, before = self.passes + 1, len(pages), len(self._by_key)
         for page in pages:
             if page.total != self.total:
                 self.total, before = page.total, 0
-                self._identical.clear()
+                self._by_key.clear()
             self.add_records(page.records)
-        return len(self.all()) > before
+        return len(self._by_key) > before
 
     def add_records(self, records: list[Record]) -> None:
         """Take the records of one answer."""
-        identical: dict[Any, list[Record]] = {}
-        for record in records:
-            identity = record["phoneNumber"], record["dateSent"], record["smsMessage"]
-            identical.setdefault(identity, []).append(record)
-        for identity, group in identical.items():
-            if len(group) > len(self._identical.get(identity, ())):
-                self._identical[identity] = group
+        self._by_key.update((record["smsKey"], record) for record in records)
 
     def all(self) -> list[Record]:
         """Return the SMS."""
-        return [record for group in self._identical.values() for record in group]
+        return list(self._by_key.values())
 
     @property
     def is_complete(self) -> bool:
         """Whether they are as many as Calltouch reports."""
-        return len(self.all()) == self.total
+        return len(self._by_key) == self.total
 
     def phone_numbers(self, max_sms: int) -> list[tuple[str, ...]]:
         """Return the phone numbers, in groups of up to `max_sms` SMS as far as these are known."""
-        counts = Counter(map(phone_number_of, self.all()))
+        counts = Counter(map(phone_number_of, self._by_key.values()))
         del counts[""]
         groups, sms = [list[str]()], 0
         for number, count in counts.items():
