@@ -35,7 +35,6 @@ STATE_FORM: Final = (
     '[{"type": "STREAM", "stream": {"stream_descriptor": {"name": "sms_messages"}, '
     '"stream_state": {"dateSent": "2024-04-01T15:05:32+03:00"}}}]'
 )
-CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 T = TypeVar("T")
 
@@ -175,7 +174,7 @@ def _check_catalog(catalog: ConfiguredAirbyteCatalog, known: list[str]) -> None:
 
 def _check_certificates() -> None:
     """Refuse a path of CA certificates that leads nowhere: no connection could be verified."""
-    for name in CA_VARIABLES:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)
         if path and not Path(path).exists():
             raise config_error(

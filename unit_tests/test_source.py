@@ -98,7 +98,7 @@ def test_a_read_names_what_is_wrong_in_its_catalog_and_settings(names: list[str]
     assert "API URL (api_url)" in refusal(api_url="https://a..b")
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_variable_that_names_no_file_of_certificates_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
