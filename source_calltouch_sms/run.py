@@ -1,13 +1,13 @@
 """The entry point: `spec`, `check`, `discover`, `read`."""
 
 import gc
-import io
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -16,11 +16,6 @@ from airbyte_cdk.logger import PRINT_BUFFER
 
 from source_calltouch_sms.error_handler import RetryLineFilter
 from source_calltouch_sms.source import SourceCalltouchSms
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 FLUSH_SECONDS: Final = 0.001
 """For how long lines are gathered before they are written. In the CDK's 0.1 s they become
@@ -47,10 +42,11 @@ def run() -> None:
     process between two lines. Neither files nor, where the system allows it, core dumps are left.
     """
     _end_by_signals()
-    if resource:
+    with suppress(ImportError):  # on Windows
+        import resource  # noqa: PLC0415
+
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     logging.raiseExceptions = False  # a line that cannot be written would go to stderr
     logging.getLogger("airbyte").addFilter(RetryLineFilter())
     entrypoint = Entrypoint(SourceCalltouchSms())
