@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-import jsonschema
 import pendulum
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
+from jsonschema import Draft7Validator
 
 from source_calltouch_sms.errors import config_error
 from source_calltouch_sms.records import wall_time
 
 SPEC: Final[dict[str, Any]] = json.loads(pkgutil.get_data(__package__, "spec.json") or b"{}")
 SCHEMA: Final[dict[str, Any]] = SPEC["connectionSpecification"]
+DEFAULTS: Final = {n: s["default"] for n, s in SCHEMA["properties"].items() if "default" in s}
 LEGAL_TOKEN: Final = r"[!#-&(-\[\]-~]+"  # noqa: S105 - its pattern
 """Characters valid in a header and unescaped in JSON logs, so that the CDK can mask the token."""
 
@@ -48,19 +49,15 @@ class Config:
         """
         # As in Airbyte's form, spaces around a text are trimmed, and an emptied setting is unset.
         # The token stays as it is, since that is what the CDK masks in logs.
-        values: dict[str, Any] = {
+        trimmed: dict[str, Any] = {
             name: value.strip() if isinstance(value, str) and name != "access_token" else value
             for name, value in settings.items()
         }
-        values = {name: value for name, value in values.items() if value not in (None, "", [])}
-        schema = jsonschema.Draft7Validator(
-            SCHEMA, format_checker=jsonschema.Draft7Validator.FORMAT_CHECKER
-        )
+        filled_in = {name: value for name, value in trimmed.items() if value not in (None, "", [])}
+        values: dict[str, Any] = DEFAULTS | filled_in
+        schema = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
         for error in schema.iter_errors(values):
             raise _refused(error)
-        for name, setting in SCHEMA["properties"].items():
-            if "default" in setting:
-                values.setdefault(name, setting["default"])
 
         if not re.fullmatch(LEGAL_TOKEN, values["access_token"]):
             raise _wrong(
