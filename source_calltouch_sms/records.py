@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -17,13 +17,10 @@ from source_calltouch_sms.errors import system_error
 FIELDS: Final = ("phoneNumber", "dateSent", "smsStatus", "smsStatusDetail", "smsMessage")
 """The documented fields of an SMS, all of them text."""
 
-DIGEST_BYTES: Final = 16
-FORM_CHARACTERS: Final = 40
 _MINUTES: Final = frozenset(f"{h:02}:{m:02}" for h in range(24) for m in range(60))
 _SECONDS: Final = frozenset(f":{s:02}" for s in range(60))
 _LETTER: Final = re.compile(r"[^\W\d_TZ]")
 """A letter that may be private; T and Z are those of ISO 8601."""
-_DAY: Final = timedelta(days=1)
 
 Row = dict[str, Any]
 
@@ -44,10 +41,9 @@ def zoned(wall: datetime, zone: pendulum.Timezone) -> str:
 
 def clock_change(wall: datetime, zone: pendulum.Timezone) -> timedelta:
     """How far clocks are set within a day of `wall`: that much time is repeated or skipped."""
-    before, after = (
-        day.replace(tzinfo=zone).utcoffset() or timedelta() for day in (wall - _DAY, wall + _DAY)
-    )
-    return abs(after - before)
+    day = timedelta(days=1)
+    before, after = ((wall + shift).replace(tzinfo=zone).timestamp() for shift in (-day, day))
+    return abs(timedelta(seconds=after - before) - 2 * day)
 
 
 class RecordMaker:
@@ -77,7 +73,7 @@ class RecordMaker:
         """
         self._learn_form(rows, start, end)
         site_id, days, dumps = self._site_id, self._days, orjson.dumps
-        empty = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        empty = hashlib.blake2b(digest_size=16)
         counts: dict[str, int] = {}
         for row in rows:
             get = row.get
@@ -117,10 +113,10 @@ class RecordMaker:
             one_of_a_day = {text[:11]: text for text in sent if isinstance(text, str)}.values()
             # A day more at either end: a time zone must not decide it.
             days = range(start.toordinal() - 1, end.toordinal() + 2)
-            orders = [
-                [self._day(s, month_first=first) for s in one_of_a_day] for first in (False, True)
-            ]
-            day_first, month_first = (sum(day in days for day in order) for order in orders)
+            orders = [[self._read(s, month_first=m) for s in one_of_a_day] for m in (False, True)]
+            day_first, month_first = (
+                sum(wall.toordinal() in days for wall in order if wall) for order in orders
+            )
             if day_first != month_first:
                 self._month_first = month_first > day_first
                 self._days.clear()
@@ -129,7 +125,7 @@ class RecordMaker:
                 is_certain = not has_slashes or orders[0] == orders[1]
         if rows and not (is_certain and any(self._read_date(_text(s) or "")[0] for s in sent)):
             written = _text(next(filter(None, sent), None)) or ""
-            form = _LETTER.sub("x", re.sub(r"\d", "9", written[:FORM_CHARACTERS])) or "null"
+            form = _LETTER.sub("x", re.sub(r"\d", "9", written[:40])) or "null"
             raise system_error(
                 "Calltouch returned SMS, but none of their dates can be read: dateSent has the "
                 f"form «{form}» (9: a digit, x: a letter), which is unknown or does not tell the "
@@ -143,10 +139,6 @@ class RecordMaker:
             return moment.astimezone(self._zone) if moment.tzinfo else moment
         return None
 
-    def _day(self, sent: str, *, month_first: bool) -> int:
-        moment = self._read(sent, month_first=month_first)
-        return moment.toordinal() if moment else 0
-
     def _read_date(self, sent: str) -> tuple[str, str | None]:
         """Read a time the slow way: its wall time and its zoned form; ("", None) if it is no time.
 
@@ -158,8 +150,8 @@ class RecordMaker:
             return "", None
         if wall.tzinfo:
             return wall_time(wall, self._zone).isoformat(), wall.isoformat()
-        ends = (datetime.combine(wall, each) for each in (time.min, time.max))
-        first, last = (zoned(end.replace(microsecond=0), self._zone) for end in ends)
+        first = zoned(wall.replace(hour=0, minute=0, second=0), self._zone)
+        last = zoned(wall.replace(hour=23, minute=59, second=59), self._zone)
         if first[19:] == last[19:] and sent[10] in " T":
             self._days[sent[:11]] = (first[:11], first[19:])
         return wall.isoformat(), zoned(wall, self._zone)
