@@ -29,7 +29,6 @@ LARGE: Final = 100_000
 _COUNT: Final = re.compile(r"\d{1,18}", re.ASCII)
 _TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,18})')
 _INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
-_HALF: Final = re.compile(r"[\ud800-\udfff]")
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
 _TIME: Final = re.compile(
     r"(\d{1,4})([-./])(\d\d?)\2(\d{1,4})[ T](\d\d?):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
@@ -166,18 +165,10 @@ def read_page(body: bytes, content_type: str = "") -> Page:
     Raises:
         ErrorBody: the body is no page; its class says what it is.
     """
-    document, page = _decode(body, content_type), None
-    match document:
-        case {"data": []}:
-            page = Page(0, [])
-        case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
-            rows = _list(data.get("smsDetails") or [])
-            if rows is not None and set(map(type, rows)) <= {dict}:
-                page = Page(int(total), rows)
-    if page and page.rows:
-        return page
+    document = _decode(body, content_type)
+    page = _page(document)
     # An empty page beside words does not say that there are no SMS.
-    refusal = _refusal(document)
+    refusal = None if page and page.rows else _refusal(document)
     if page and not refusal:
         return page
     raise refusal or _wordless(document)
@@ -195,22 +186,25 @@ def _decode(body: bytes, content_type: str) -> Any:
     declared = _CHARSET.search(content_type)
     for charset in (json.detect_encoding(body), declared[1] if declared else "ascii"):
         with suppress(LookupError, ValueError, RecursionError):
+            text = body.decode(charset)
             # orjson reads the numbers, since it will write them: it refuses one of 5,000 digits.
-            return json.loads(
-                body.decode(charset),
-                strict=False,
-                parse_int=orjson.loads,
-                object_hook=_without_halves,
-            )
+            document = json.loads(text, strict=False, parse_int=orjson.loads)
+            if "\\u" in text:  # perhaps half a surrogate pair, which UTF-8 cannot hold
+                text = json.dumps(document, ensure_ascii=False)
+                document = orjson.loads(text.encode(errors="replace"))
+            return document
     raise Html if start == b"<" else NotJson
 
 
-def _without_halves(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace what UTF-8 cannot hold: halves of surrogate pairs."""
-    return {
-        _HALF.sub("?", name): _HALF.sub("?", value) if isinstance(value, str) else value
-        for name, value in fields.items()
-    }
+def _page(document: Any) -> Page | None:
+    match document:
+        case {"data": []}:
+            return Page(0, [])
+        case {"data": {"totalCountSms": total, **data}} if _COUNT.fullmatch(str(total)):
+            rows = _list(data.get("smsDetails") or [])
+            if rows is not None and set(map(type, rows)) <= {dict}:
+                return Page(int(total), rows)
+    return None
 
 
 def _refusal(document: Any) -> ErrorBody | None:
@@ -252,9 +246,7 @@ def _wordless(document: Any) -> ErrorBody:
     match document:
         case None | [] | {"data": None | "" | {"totalCountSms": None | ""}}:
             return NoData()
-        case {"data": dict(data)} if not any(data.values()):
-            return NoData()
-        case dict() if not any(document.values()):
+        case {"data": dict(fields)} | dict(fields) if not any(fields.values()):
             return NoData()
     return Undocumented(_shape(document))
 
