@@ -6,7 +6,7 @@ Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-
 import json
 import re
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -31,7 +31,7 @@ _TOTAL: Final = re.compile(rb'"totalCountSms"\s*:\s*"?(\d{1,18})')
 _INDEX: Final = re.compile(r"\d{1,9}", re.ASCII)
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
 _TIME: Final = re.compile(
-    r"(\d{1,4})([-./])(\d\d?)\2(\d{1,4})[ T](\d\d?):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
+    r"(\d{1,4})([-./])(\d\d?)\2(\d{1,4})[ T]([01]?\d|2[0-3]):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?"
     r"(?:(Z)|([+-]\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
@@ -139,12 +139,9 @@ def read_wire_time(text: str, *, month_first: bool = False) -> datetime:
     year, _, month, day, hour, minute, second, utc, hours, minutes = parts.groups()
     if len(day) > len(year):
         year, month, day = (day, year, month) if month_first else (day, month, year)
-    if len(year) < len("2024") or len(day) > len("01"):
-        raise ValueError(text)
-    offset = timedelta(hours=int(hours or 0), minutes=int((hours or "+")[0] + (minutes or "0")))
-    zone = timezone(offset) if utc or hours else None
-    date = int(year), int(month), int(day)
-    return datetime(*date, int(hour), int(minute), int(second or 0), tzinfo=zone)
+    offset = "+00:00" if utc else f"{hours}:{minutes or '00'}" if hours else ""
+    time = f"{hour:0>2}:{minute}:{second or '00'}{offset}"
+    return datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}T{time}")
 
 
 def seems_page(body: bytes) -> bool:
