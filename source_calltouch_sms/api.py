@@ -218,11 +218,8 @@ def _refusal(document: Any) -> ErrorBody | None:
     text = "; ".join(
         str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
-    return _kind(text)(text) if text else None
-
-
-def _kind(text: str) -> type[ErrorBody]:
-    return next(kind for known, kind in _MESSAGES.items() if re.search(known, text, re.IGNORECASE))
+    kinds = (kind for known, kind in _MESSAGES.items() if re.search(known, text, re.IGNORECASE))
+    return next(kinds)(text) if text else None
 
 
 def _words_of_violation(violation: Any) -> str:
