@@ -31,9 +31,8 @@ class Window(NamedTuple):
 
     def parts(self, seconds: int) -> list["Window"]:
         """Split into parts of that many seconds, oldest first; the last one may be shorter."""
-        step = max(1, seconds)
-        starts = [self.start + n * SECOND for n in range(0, self.seconds, step)]
-        return [Window(s, min(s + (step - 1) * SECOND, self.end)) for s in starts]
+        starts = [self.start + n * SECOND for n in range(0, self.seconds, seconds)]
+        return _windows(starts, self.end)
 
     def days(self, count: int) -> list["Window"]:
         """Split at midnights, into parts of up to that many calendar days, oldest first."""
