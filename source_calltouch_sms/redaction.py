@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from typing import Final
 
 MASK: Final = "…"
-MIN_NUMBER: Final = 10
-"""The fewest digits that a phone number has."""
 MAX_QUOTE: Final = 500
 MAX_WORDS: Final = 20_000
 """Longer texts are cut before they are cleaned, to save time."""
@@ -18,10 +16,10 @@ _MOMENT: Final = (
     r"(?:\d\d[-./]\d\d[-./]\d{4}|\d{4}[-./]\d\d[-./]\d\d)"
     r"(?:[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[+-]\d\d:\d\d)?)?"
 )
-_DIGITS: Final = re.compile(
-    rf"(?P<moments>{_MOMENT}(?:{_SEPARATOR}{_MOMENT})*(?!{_SEPARATOR}\d))|\+?\d(?:{_SEPARATOR}\d)*"
+_NUMBER: Final = re.compile(
+    rf"(?P<dates>{_MOMENT}(?:{_SEPARATOR}{_MOMENT})*(?!{_SEPARATOR}\d))|\+?(?:\d{_SEPARATOR}){{9,}}\d"
 )
-"""Digits without letters between them: dates alone, or what may be a phone number."""
+"""Ten digits or more without letters between them: a phone number, unless it is dates alone."""
 
 
 class Redactor:
@@ -41,13 +39,8 @@ class Redactor:
         clean = " ".join("".join(signs).split())
         for secret in self._secrets:  # first, as digits masked in one would hide it from this
             clean = secret.sub(MASK, clean)
-        clean = _DIGITS.sub(_mask_number, clean)
+        clean = _NUMBER.sub(lambda found: found["dates"] or MASK, clean)
         return clean if len(words) <= MAX_WORDS else clean[:-MAX_SECRET]
-
-
-def _mask_number(digits: re.Match[str]) -> str:
-    is_number = not digits["moments"] and len(re.findall(r"\d", digits[0])) >= MIN_NUMBER
-    return MASK if is_number else digits[0]
 
 
 def _in_any_form(secret: str) -> re.Pattern[str]:
