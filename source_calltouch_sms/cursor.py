@@ -7,6 +7,7 @@ again began; it is set once that sync is through.
 import re
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
@@ -23,9 +24,6 @@ EARLY: Final = timedelta(minutes=5)
 """How much too early a sync may start: schedules are not exact to the second."""
 NEW_SMS_ONLY: Final = timedelta(days=8)
 """The longest that syncs read new SMS only: the longest interval, and clocks set back."""
-EARLIEST_YEAR: Final = 4
-LATEST_YEAR: Final = 9996
-"""Of a saved time: no lookback or zone leads out of the calendar then. Both are leap years."""
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?", re.ASCII)
 """`fromisoformat` checks the rest; alone it accepts more in some versions than in others."""
 
@@ -100,13 +98,12 @@ def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime 
     value = state.get(name)
     if value is None:
         return None
-    try:
+    with suppress(ValueError):
         if isinstance(value, str) and _MOMENT.fullmatch(value):
             moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            moment = moment.replace(year=min(max(moment.year, EARLIEST_YEAR), LATEST_YEAR))
+            # Leap years, from which no lookback and no zone leads out of the calendar.
+            moment = moment.replace(year=min(max(moment.year, 4), 9996))
             return moment if moment.tzinfo else moment.replace(tzinfo=zone)
-    except ValueError:
-        pass
     raise config_error(
         f"The saved state cannot be used: its {name}, {reprlib.repr(value)}, is not a valid date "
         "and time. Clear the stream's data in Airbyte (or leave the state out) to read from the "
