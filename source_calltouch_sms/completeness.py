@@ -91,18 +91,13 @@ def fits(pages: list[Answer]) -> bool:
 
 def check_pages(pages: list[Answer]) -> Complete | Ambiguous | Inconsistent:
     """Say what the pages of a window prove."""
-    rows = sum(len(page.records) for page in pages)
-    if any(page.total != rows for page in pages):
+    records = [record for page in pages for record in page.records]
+    if any(page.total != len(records) for page in pages):
         return Inconsistent()
-    seen: set[str] = set()
-    ambiguous: list[Record] = []
-    for page in pages:
-        keys = {record["smsKey"] for record in page.records}
-        if not seen.isdisjoint(keys):
-            ambiguous += (record for record in page.records if record["smsKey"] in seen)
-        seen |= keys
-    if not ambiguous:
-        return Complete([record for page in pages for record in page.records])
+    if len({record["smsKey"] for record in records}) == len(records):
+        return Complete(records)
+    counts = Counter(record["smsKey"] for record in records)  # within a page, keys are distinct
+    ambiguous = [record for record in records if counts[record["smsKey"]] > 1]
     seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
     if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
         return Inconsistent()
