@@ -8,8 +8,6 @@ MASK: Final = "…"
 MAX_QUOTE: Final = 500
 MAX_WORDS: Final = 20_000
 """Longer texts are cut before they are cleaned, to save time."""
-MAX_SECRET: Final = 1000
-"""The part of a secret that such a cut may leave, in any encoding."""
 
 _SEPARATOR: Final = r"(?:(?![,;:]\s)[\W_]){0,9}"
 _MOMENT: Final = (
@@ -40,7 +38,8 @@ class Redactor:
         for secret in self._secrets:  # first, as digits masked in one would hide it from this
             clean = secret.sub(MASK, clean)
         clean = _NUMBER.sub(lambda found: found["dates"] or MASK, clean)
-        return clean if len(words) <= MAX_WORDS else clean[:-MAX_SECRET]
+        # The cut may have left a part of a secret, in whatever encoding.
+        return clean if len(words) <= MAX_WORDS else clean[:-1000]
 
 
 def _in_any_form(secret: str) -> re.Pattern[str]:
