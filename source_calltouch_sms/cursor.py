@@ -89,9 +89,7 @@ def read_cursor(state: Mapping[str, Any], zone: pendulum.Timezone) -> datetime |
         AirbyteTracedException: a `config_error`: it is not a date and time.
     """
     moment = _read_moment(state, "dateSent", zone)
-    if not moment:
-        return None
-    return min(wall_time(moment, zone), moment.replace(tzinfo=None, microsecond=0))
+    return moment and min(wall_time(moment, zone), moment.replace(tzinfo=None, microsecond=0))
 
 
 def _read_moment(state: Mapping[str, Any], name: str, zone: tzinfo) -> datetime | None:
