@@ -120,9 +120,8 @@ class RecordMaker:
             if day_first != month_first:
                 self._month_first = month_first > day_first
                 self._days.clear()
-            else:
-                has_slashes = any("/" in text[:3] for text in one_of_a_day)
-                is_certain = not has_slashes or orders[0] == orders[1]
+            elif orders[0] != orders[1]:
+                is_certain = not any("/" in text[:3] for text in one_of_a_day)
         if rows and not (is_certain and any(self._read_date(_text(s) or "")[0] for s in sent)):
             written = _text(next(filter(None, sent), None)) or ""
             form = _LETTER.sub("x", re.sub(r"\d", "9", written[:40])) or "null"
