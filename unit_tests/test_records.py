@@ -67,6 +67,7 @@ def test_a_key_hangs_on_site_number_time_and_text_alone() -> None:
         *(row("yesterday"), row("99-99-9999 99:99:99"), row("yesterday")),
     ]
     assert len({*keys(*differing), *keys(sms, site_id="2")}) == 9
+    assert keys(sms, row("yesterday"))[1] != keys(sms, row("today"))[1]
     waiting = {**sms, "smsStatus": "waiting", "smsStatusDetail": "Статус еще не получен"}
     assert keys(waiting, zone="Asia/Tokyo") == keys(sms)
     assert keys({**sms, "phoneNumber": int(sms["phoneNumber"])}) == keys(sms)
@@ -203,6 +204,10 @@ def test_an_answer_that_tells_the_day_from_the_month_does_so_for_the_next_ones()
         next(maker.records([row(telling), row("01-12-2024 00:00:00")], *YEAR))
         _, record = maker.records([row("04-04-2024 00:00:00"), row(SENT)], *YEAR)
         assert record["dateSent"] == f"{date}T15:05:32+03:00"
+    maker = RecordMaker("1", MOSCOW)
+    next(maker.records([row("13/04/2024 00:00:00")], *YEAR))
+    (record,) = maker.records([row("01/04/2024 15:05:32")], *YEAR)
+    assert record["dateSent"] == "2024-04-01T15:05:32+03:00"
 
 
 @given(
@@ -254,6 +259,10 @@ def test_odd_rows_are_emitted_and_fit_the_schema(field: str, value: Any, emitted
     _, record = make(row("01-04-2024 00:00:00"), {**row(SENT), field: value})
     jsonschema.validate(record, SCHEMA)
     assert record[field] == emitted
+
+
+def test_no_time_is_made_of_what_follows_a_short_date() -> None:
+    assert dates("1/4/2024 9:00:05", "1/4/2024 9:00:05:30")[1] is None
 
 
 def test_a_row_with_missing_fields_is_emitted_with_nulls() -> None:

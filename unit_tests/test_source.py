@@ -240,3 +240,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, kind: str) -> None:
 def test_a_file_that_is_no_json_is_named_with_the_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text('{"a": 1, b}')
     assert "line 1 column 10 (char 9)): {" in fault("settings", tmp_path / "file")
+
+
+def test_of_json_in_another_form_nothing_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text('["private"]')
+    assert "expected form: {" in fault("settings", tmp_path / "file")
