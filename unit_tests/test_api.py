@@ -92,6 +92,10 @@ def test_a_page_is_its_total_and_its_rows_in_whatever_form(data: Any, page: Any)
     assert api.read_page(body({"meta": [], "data": data})) == page
 
 
+def test_words_beside_sms_refuse_nothing() -> None:
+    assert api.read_page(body({"message": "Готово", **PAGE})) == (25352, [SMS])
+
+
 @pytest.mark.parametrize(
     ("text", "read"),
     [
