@@ -135,8 +135,8 @@ class Gathered:
     def __init__(self, pages: Sequence[Answer] = ()) -> None:
         self.total = 0
         """What Calltouch reports."""
-        self.passes = self.pages = 0
-        """How often pages were added, and how many the last time."""
+        self.passes = 0
+        """How often pages were added."""
         self._by_key: dict[str, Record] = {}
         if pages:
             self.add(pages)
@@ -145,7 +145,7 @@ class Gathered:
         """Take pages; return whether they held anything new. A changed total begins anew."""
         if len(self._by_key) > self.total:  # SMS disappeared
             self._by_key.clear()
-        self.passes, self.pages, before = self.passes + 1, len(pages), len(self._by_key)
+        self.passes, before = self.passes + 1, len(self._by_key)
         for page in pages:
             if page.total != self.total:
                 self.total, before = page.total, 0

@@ -181,7 +181,8 @@ def of_exception(  # noqa: C901 - a table, too
         case requests.RequestException(response=requests.Response(status_code=401)):
             failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case errors.AnswerTooLargeError(args=[limit]):
-            failure = _failed(f"The answer from {host} is larger than {limit / 10**6:.0f} MB")
+            reason = f"The answer from {host} is larger than {limit / 10**6:.0f} MB"
+            failure = Failure(reason, splits_into="days")
             if error.response is None or error.response.ok:
                 failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_into="seconds")
         case _ if "ReadTimeout" in repr(error):

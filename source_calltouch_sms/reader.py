@@ -206,8 +206,10 @@ class Reader:
             group_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]
         answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
-        again = self._prefetcher.take(PageRequest(window, len(pages)))
-        return completeness.replace(pages, group_of, answers, again.total)
+        total = pages[0].total
+        if window.seconds == 1 or total % ROUND:  # else `_check_cap` counts once more
+            total = self._prefetcher.take(PageRequest(window, len(pages))).total
+        return completeness.replace(pages, group_of, answers, total)
 
     def _read_second(self, window: Window, gathered: Gathered) -> Complete | Incomplete:
         """Read a second, which cannot be split by time, once more.
