@@ -103,15 +103,17 @@ class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
-_RANGE: Final = "date|period|range|период|диапазон|интервал"
-_LENGTH: Final = r"\d|больш|длинн|превы|long|large|exceed|max"
+_RANGE: Final = (
+    r"date|period|range|период|диапазон|интервал|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
+)
+_LENGTH: Final = r"(?<!errorCode:\s)(?<!\d)\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     r"invalid\s+credentials": InvalidCredentials,
     r"не\s+имеет\s+доступа": NoAccess,
     r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
-    "errorCode:|errorMessage:": ApiError,
     # Not «Пробный период закончился».
     rf"date_?(from|to)|(?=.*({_RANGE}))(?=.*({_LENGTH}))": RangeMessage,
+    "errorCode:|errorMessage:": ApiError,
     "": OtherMessage,
 }
 """Words, in any case, and what a body that holds them means. The first match counts."""

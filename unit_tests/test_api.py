@@ -139,6 +139,7 @@ SYNTAX = "Синтаксическая ошибка JSON в запросе ил�
 NOT_BEGUN = "Значение не может быть больше текущего дня"
 TOO_LONG = "Период не может быть больше 90 дней"
 TRIAL = "Пробный период закончился"
+LIMITS = ["Разница между датами больше месяца", "Данные старше 90 дней недоступны"]
 EMPTY: list[Any] = [None, "", {}, {"smsDetails": []}]
 NOTHING: list[Any] = [None, {}, [], *({"success": True, "data": data} for data in EMPTY)]
 DESCRIBED = "errorCode: 1; errorDescription: А"
@@ -185,6 +186,9 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         ({"data": "Нет доступа"}, api.OtherMessage, "Нет доступа"),
         ({"message": TOO_LONG}, api.RangeMessage, TOO_LONG),
         ({"message": TRIAL}, api.OtherMessage, TRIAL),
+        *(({"message": limit}, api.RangeMessage, limit) for limit in LIMITS),
+        (api_error(12, TOO_LONG), api.RangeMessage, f"errorCode: 12; errorMessage: {TOO_LONG}"),
+        (api_error(12, TRIAL), api.ApiError, f"errorCode: 12; errorMessage: {TRIAL}"),
         # Beside a page without SMS.
         ({"message": INVALID, "data": []}, api.InvalidCredentials, INVALID),
         ({"errorCode": 5, "data": []}, api.ApiError, "errorCode: 5"),
@@ -192,6 +196,7 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         (refusal(("pageOfResult", "Мало")), api.ValidationError, "pageOfResult: Мало"),
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
         (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),
+        (refusal(("", LIMITS[0])), api.RefusedRange, f": {LIMITS[0]}"),
         (refusal(("dateTo", "Мало"), indexed=True), api.RefusedRange, "dateTo: Мало"),
         (
             refusal(("dateTo", "Мало"), ("newField", "Нет")),
