@@ -37,8 +37,6 @@ PAUSE_SECONDS: Final = 2
 """Between two such reads."""
 PASSES: Final = 2
 """After so many passes over a second's pages, almost all of its phone numbers have been seen."""
-ROUND: Final = 500
-"""Of which a total is a multiple that may be no more than what a page holds, whatever its size."""
 BATCH: Final = 500
 """How many records leave before the next look at what to request."""
 
@@ -164,12 +162,12 @@ class Reader:
         return Split(split_by_time(window, completeness.times(pages), self._prefetcher.page_size))
 
     def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
-        """Check a round total, at which the service may have stopped counting.
+        """Check a total of full pages, where the service may have stopped counting.
 
         Some count no further than one page, or a few, holds; then parts of the window count more.
         """
         total = len(complete.records)
-        if window.seconds == 1 or not total or total % ROUND:
+        if window.seconds == 1 or not total or total % PAGE_SIZE:
             return complete
         times = completeness.times([Answer(total, complete.records)])
         parts = split_by_time(window, times, total * 3 // 5)  # into two, if not in one second
@@ -207,7 +205,7 @@ class Reader:
             requests = [PageRequest(window, 1, numbers)]
         answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
         total = pages[0].total
-        if window.seconds == 1 or total % ROUND:  # else `_check_cap` counts once more
+        if window.seconds == 1 or total % PAGE_SIZE:  # else `_check_cap` counts once more
             total = self._prefetcher.take(PageRequest(window, len(pages))).total
         return completeness.replace(pages, group_of, answers, total)
 
