@@ -97,8 +97,7 @@ def memory(size: float) -> list[Row]:
         ("70, at last 1,000", 100_000, 70, 40_000, 450),
     ]
 
-    def megabytes(how: str, text: tuple[str, int, int, int, int]) -> int:
-        _, sms, letters, late, _ = text
+    def megabytes(how: str, _: str, sms: int, letters: int, late: int, __: int) -> int:
         options = f"--text-length {letters} {VARYING} {'--gzip' if 'compressed' in how else ''}"
         stall_after = sms * size / 2 if "stalls" in how else math.inf
         with account(sms * size, 6 if "6 s" in how else 0, options) as sandbox:
@@ -110,7 +109,7 @@ def memory(size: float) -> list[Row]:
     for how in hows:
         # What waits for nothing has the cores for itself, as the promise is for one sync.
         with ThreadPoolExecutor(1 if how == hows[0] else len(texts)) as pool:
-            values = pool.map(partial(megabytes, how), texts)
+            values = pool.map(partial(megabytes, how), *zip(*texts, strict=True))
         for row, text, value in zip(rows, texts, values, strict=True):
             row[how] = {"value": value, "at_most": text[-1] if how == hows[0] else 500}
     return rows
