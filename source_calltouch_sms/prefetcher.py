@@ -25,6 +25,8 @@ WINDOW_PAGES: Final = 10
 """How many pages a window may have: that much is held, and read again after a failure."""
 WINDOW_BYTES: Final = MAX_BYTES // 2
 """The same in bytes of answers."""
+MAX_TOTAL: Final = 10**9
+"""A higher one is false, and no reason to split a window a hundred times."""
 MAX_PAGES: Final = 1_000
 """How far one second is paged."""
 
@@ -218,7 +220,7 @@ class Prefetcher:
     def note_first_page(self, window: Window, total: int, rows: int) -> None:
         """Learn a window's pages, or split it at once, wherever it stands, if it is too large."""
         self.page_size = max(self.page_size, rows)
-        if window in self.windows and window.seconds > 1 and total > self.max_sms:
+        if window in self.windows and window.seconds > 1 and self.max_sms < total <= MAX_TOTAL:
             place = self.windows.index(window)
             self.windows[place : place + 1] = split(window, total, self.max_sms)
             self.set_due(self._due)

@@ -153,7 +153,7 @@ class RateLimiter(APIBudget):
             if now - self._slowed_at > 1:  # the 429s of one second have one cause
                 self._slowed_at = now
                 share = random.uniform(*SLOWDOWN)  # noqa: S311 - no secret
-                self.rate = max(self.rate * share, SLOWEST_RATE)
+                self.rate = max(self.rate * share, min(SLOWEST_RATE, self._full_rate))
             self._opens_at = max(self._opens_at, now + 1 / self.rate)
             if now - self._logged_at > LOG_SECONDS:
                 self._logged_at = now

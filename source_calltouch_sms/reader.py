@@ -19,7 +19,7 @@ from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
-from source_calltouch_sms.prefetcher import Prefetcher
+from source_calltouch_sms.prefetcher import MAX_TOTAL, Prefetcher
 from source_calltouch_sms.windows import (
     PART_SHARE,
     PageRequest,
@@ -148,11 +148,11 @@ class Reader:
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
             return Complete(first.records)
-        if first.total > self._prefetcher.max_sms:
+        if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
             return Split(split(window, first.total, self._prefetcher.max_sms))
         pages = self._take_pages(window, first)
-        # One answer's worth that came short: parts would be short as well.
-        if len(pages) == 1 and first.total <= PAGE_SIZE:
+        # A false total, or one answer's worth that came short: parts would be short as well.
+        if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
             return Incomplete(first.total, Gathered(pages).all())
         verdict = self._prove(window, pages)
         if isinstance(verdict, Complete):
@@ -177,16 +177,19 @@ class Reader:
         return complete if sum(totals) == total > max(totals) else Split(parts)
 
     def _take_pages(self, window: Window, first: Answer) -> list[Answer]:
-        """Take a window's further pages, as long as they agree."""
-        pages, requests = [first], self._prefetcher.pages_of(window)[1:]
+        """Take a window's further pages, as long as they agree and bring something new."""
+        pages, keys = [first], {record["smsKey"] for record in first.records}
+        requests = self._prefetcher.pages_of(window)[1:]
         self._prefetcher.set_due(requests)
         for request in requests:
             page = self._prefetcher.take(request)
             if not page.records:
                 break
             pages.append(page)
-            if not completeness.fits(pages):
+            new = {record["smsKey"] for record in page.records} - keys
+            if not new or not completeness.fits(pages):
                 break
+            keys |= new
         return pages
 
     def _prove(self, window: Window, pages: list[Answer]) -> Complete | completeness.Inconsistent:

@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
     def parts(self, seconds: int) -> list["Window"]:
         """Split into parts of that many seconds, oldest first; the last one may be shorter."""
-        starts = [self.start + n * SECOND for n in range(0, self.seconds, seconds)]
+        starts = [self.start + n * SECOND for n in range(0, self.seconds, max(1, seconds))]
         return _windows(starts, self.end)
 
     def days(self, count: int) -> list["Window"]:

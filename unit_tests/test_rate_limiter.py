@@ -77,11 +77,11 @@ def test_a_429_slows_all_requests_those_of_one_second_once() -> None:
     assert limiter.limited == 3
 
 
-@pytest.mark.parametrize("rate", [SLOWEST_RATE, SLOWEST_RATE + 0.01])
+@pytest.mark.parametrize("rate", [SLOWEST_RATE, SLOWEST_RATE + 0.01, 0.1])
 def test_the_rate_does_not_fall_below_the_slowest_and_is_kept(rate: float) -> None:
     limiter = RateLimiter(rate)
     answered(limiter, 429)
-    assert limiter.rate == SLOWEST_RATE
+    assert limiter.rate == min(rate, SLOWEST_RATE)
     assert 1 < limiter.closed_seconds <= 1 / limiter.rate
 
 

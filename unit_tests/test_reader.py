@@ -457,6 +457,22 @@ def test_a_total_beyond_reason_ends_in_numbers(
     assert len(account.bodies) <= 100
 
 
+def test_a_total_beyond_reason_splits_no_window_if_what_is_missing_may_be() -> None:
+    account = Account(evenly(25), page_size=100)
+    account.spoil = lambda _, data: data.update(totalCountSms=10**12)
+    sync = read(account, require_complete_windows=False)
+    assert len(sync.records) == 25
+    assert len(account.bodies) <= 20
+
+
+def test_pages_that_repeat_the_first_are_not_read_to_a_false_total() -> None:
+    account = Account(mailings(1, 10), page_size=10)
+    account.spoil = lambda _, data: data.update(totalCountSms=5_000)
+    sync = read(account, ONE_SECOND, Network(lambda r: account.fetch(r._replace(page=1))))
+    assert "reported 5000 SMS but returned 10 distinct SMS" in sync.words
+    assert len(account.bodies) <= 100
+
+
 @pytest.mark.parametrize(
     ("account", "most"),
     [
