@@ -23,7 +23,7 @@ from source_calltouch_sms.windows import PageRequest, Window, split
 
 WINDOW_PAGES: Final = 10
 """How many pages a window may have: that much is held, and read again after a failure."""
-WINDOW_BYTES: Final = MAX_BYTES // 2
+WINDOW_BYTES: Final = 90_000_000
 """The same in bytes of answers."""
 MAX_TOTAL: Final = 10**9
 """A higher one is false, and no reason to split a window a hundred times."""
