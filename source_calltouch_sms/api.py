@@ -104,7 +104,8 @@ class Undocumented(ErrorBody):
 
 
 _RANGE: Final = (
-    r"date|period|range|период|диапазон|интервал|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
+    r"date|period|range|interval|период|диапазон|интервал|промежут"
+    r"|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
 )
 _LENGTH: Final = r"(?<!errorCode:\s)(?<!\d)\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {

@@ -59,6 +59,7 @@ class CalltouchErrorHandler(ErrorHandler):
         self._rate_limiter = rate_limiter
         self._redactor = Redactor(secrets)
         self._now = now
+        self._has_answered = False
         self._decoding = threading.Lock()
 
     def interpret_response(
@@ -74,6 +75,7 @@ class CalltouchErrorHandler(ErrorHandler):
         answer = response_or_exception
         failure = self._failure(answer)
         if not failure:
+            self._has_answered = True
             return SUCCESS_RESOLUTION
         attempt, wait = self._rate_limiter.attempt(), retry_after(getattr(answer, "headers", {}))
         seconds = time.monotonic() - attempt.since
@@ -120,8 +122,13 @@ class CalltouchErrorHandler(ErrorHandler):
 
     def _no_page(self, body: api.ErrorBody, response: requests.Response) -> Failure:
         _, end = _requested_range(response)
-        reaches_today = end.date() >= self._now.date()
-        return failures.of_response(body, response, self._redactor, reaches_today=reaches_today)
+        return failures.of_response(
+            body,
+            response,
+            self._redactor,
+            reaches_today=end.date() >= self._now.date(),
+            has_answered=self._has_answered,
+        )
 
 
 class CalltouchBackoffStrategy(BackoffStrategy):

@@ -102,9 +102,17 @@ def _wrong_address(reason: str) -> Failure:
 
 
 def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits counts
-    body: api.ErrorBody, response: requests.Response, redactor: Redactor, *, reaches_today: bool
+    body: api.ErrorBody,
+    response: requests.Response,
+    redactor: Redactor,
+    *,
+    reaches_today: bool,
+    has_answered: bool,
 ) -> Failure:
-    """Return what an answer that is no page means; the most certain cases come first."""
+    """Return what an answer that is no page means; the most certain cases come first.
+
+    `reaches_today`: the request asked for today. `has_answered`: this address has sent a page.
+    """
     status, url = response.status_code, redactor.clean(response.url)
     said = redactor.quote(str(body))
     is_refusal = status in REFUSALS
@@ -162,6 +170,8 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
                 f"Calltouch's answer (HTTP {status}) matches no format in Calltouch's API "
                 "documentation"
             )
+    if has_answered and failure.advice is ADDRESSES:  # maintenance, not a wrong address
+        failure = Failure(failure.reason)
     return failure._replace(said=f" Calltouch's answer{said}." if said else "")
 
 

@@ -139,7 +139,12 @@ SYNTAX = "Синтаксическая ошибка JSON в запросе ил�
 NOT_BEGUN = "Значение не может быть больше текущего дня"
 TOO_LONG = "Период не может быть больше 90 дней"
 TRIAL = "Пробный период закончился"
-LIMITS = ["Разница между датами больше месяца", "Данные старше 90 дней недоступны"]
+LIMITS = [
+    "Разница между датами больше месяца",
+    "Данные старше 90 дней недоступны",
+    "Слишком большой промежуток времени",
+    "The interval is too long",
+]
 EMPTY: list[Any] = [None, "", {}, {"smsDetails": []}]
 NOTHING: list[Any] = [None, {}, [], *({"success": True, "data": data} for data in EMPTY)]
 DESCRIBED = "errorCode: 1; errorDescription: А"

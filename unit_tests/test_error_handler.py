@@ -283,6 +283,18 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
     assert judge(answer, seconds=11, retry_timeout=10)[0] == meaning, "how long can be set"
 
 
+@pytest.mark.parametrize("wrong", [response(HTML), response(HTML, 404), response("", 302)])
+def test_an_address_that_has_sent_a_page_is_not_called_wrong(wrong: requests.Response) -> None:
+    limiter = Tried(2, RETRY_SECONDS - 1)
+    handler = CalltouchErrorHandler(limiter)
+    assert handler.interpret_response(response(PAGE)).response_action == PASS
+    assert handler.interpret_response(wrong).response_action == RETRY
+    limiter.tried = 2, RETRY_SECONDS + 1
+    with pytest.raises(AirbyteTracedException, match=r"2 times.* Try again later") as raised:
+        handler.interpret_response(wrong)
+    assert raised.value.failure_type == TRANSIENT
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_wait_beyond_the_timeout_is_not_begun_but_told(status: int) -> None:
     meaning, words = judge(response("", status, TWO_DAYS, Retry_After="3600"))
