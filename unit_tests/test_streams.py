@@ -255,10 +255,10 @@ def test_a_large_answer_of_another_form_is_an_error(serve: Serve, call: int) -> 
 
 
 def test_the_cdks_record_limit_ends_the_sync_and_its_requests(serve: Serve) -> None:
-    account = serve(Account(spread(3000), page_size=10))
+    account = serve(Account(spread(9000), page_size=10))
     sync = read(stream(), _limit=5)
     assert (len(sync.records), sync.error, sync.state) == (5, None, {})
-    assert len(account.bodies) < 150, "of 300"
+    assert len(account.bodies) < 300, "of 900"
     assert not requests_running()
 
 
