@@ -220,13 +220,11 @@ class SmsMessages(HttpStream):
 
     def _move_cursor(self, end: WindowEnd) -> None:
         """Move the cursor to a window's latest SMS; never beyond the window, and never back."""
-        zone = self._config.zone
         if end.latest:
             latest = min(datetime.fromisoformat(end.latest[:19]), end.window.end)
-            state = {**self.state, self.cursor_field: zoned(latest, zone)}
-            before, cursor = read_cursor(self.state, zone), read_cursor(state, zone)
-            if cursor and (before is None or cursor > before):
-                self.state = state
+            before = read_cursor(self.state, self._config.zone)
+            if before is None or latest > before:
+                self.state = {**self.state, self.cursor_field: zoned(latest, self._config.zone)}
 
     def _begin(self, plan: Plan) -> "Sync":
         report = partial(print_rate_limited, self.name)
