@@ -19,7 +19,7 @@ from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.errors import RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
-from source_calltouch_sms.windows import PageRequest, Window, split
+from source_calltouch_sms.windows import PageRequest, Window
 
 WINDOW_PAGES: Final = 10
 """How many pages a window may have: that much is held, and read again after a failure."""
@@ -222,7 +222,7 @@ class Prefetcher:
         self.page_size = max(self.page_size, rows)
         if window in self.windows and window.seconds > 1 and self.max_sms < total <= MAX_TOTAL:
             place = self.windows.index(window)
-            self.windows[place : place + 1] = split(window, total, self.max_sms)
+            self.windows[place : place + 1] = window.split(total, self.max_sms)
             self.set_due(self._due)
         else:
             pages = math.ceil(total / (rows or self.page_size or PAGE_SIZE))

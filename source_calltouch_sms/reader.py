@@ -20,14 +20,7 @@ from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.prefetcher import MAX_TOTAL, Prefetcher
-from source_calltouch_sms.windows import (
-    PART_SHARE,
-    PageRequest,
-    Window,
-    second,
-    split,
-    split_by_time,
-)
+from source_calltouch_sms.windows import PART_SHARE, PageRequest, Window
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -149,7 +142,7 @@ class Reader:
         if first.is_complete:
             return Complete(first.records)
         if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
-            return Split(split(window, first.total, self._prefetcher.max_sms))
+            return Split(window.split(first.total, self._prefetcher.max_sms))
         pages = self._take_pages(window, first)
         # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
@@ -159,7 +152,7 @@ class Reader:
             return verdict
         # Pages prove nothing here: from now on, a window is what one answer holds.
         self._prefetcher.window_pages = 1
-        return Split(split_by_time(window, completeness.times(pages), self._prefetcher.page_size))
+        return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
 
     def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
         """Check a total of full pages, where the service may have stopped counting.
@@ -170,7 +163,7 @@ class Reader:
         if window.seconds == 1 or not total or total % PAGE_SIZE:
             return complete
         times = completeness.times([Answer(total, complete.records)])
-        parts = split_by_time(window, times, total * 3 // 5)  # into two, if not in one second
+        parts = window.split_by_time(times, total * 3 // 5)  # into two, if not in one second
         answers = self._prefetcher.take_all([PageRequest(part) for part in parts])
         totals = [answer.total for answer in answers]
         # A part that counts as many as the whole may have stopped there, too.
@@ -202,7 +195,7 @@ class Reader:
         # in another order at every request, many SMS are on two pages, and others on none.
         if window.seconds > 1 and len(seconds) < min(len(pages), len(numbers) / 2):
             group_of, asked = completeness.second_of, [[time] for time in seconds]
-            requests = [PageRequest(second(time)) for time in seconds]
+            requests = [PageRequest(Window.second(time)) for time in seconds]
         else:
             group_of, asked = completeness.phone_number_of, [list(numbers)]
             requests = [PageRequest(window, 1, numbers)]

@@ -22,6 +22,12 @@ class Window(NamedTuple):
     start: datetime
     end: datetime
 
+    @classmethod
+    def second(cls, time: str) -> "Window":
+        """Return the window of one second, `2024-04-01T15:05:32`."""
+        start = datetime.fromisoformat(time)
+        return cls(start, start)
+
     @property
     def seconds(self) -> int:
         """How many seconds the window holds; 1 where `start` is `end`."""
@@ -46,11 +52,28 @@ class Window(NamedTuple):
         """Split in two."""
         return self.parts(-(-self.seconds // 2))
 
+    def split(self, total: int, max_sms: int) -> list["Window"]:
+        """Split a window of `total` SMS into parts of up to `max_sms`, as if evenly filled."""
+        seconds = int(self.seconds * PART_SHARE * max_sms / total)
+        return self.parts(max(seconds, -(-self.seconds // MAX_PARTS)))
 
-def second(time: str) -> Window:
-    """Return the window of one second, `2024-04-01T15:05:32`."""
-    start = datetime.fromisoformat(time)
-    return Window(start, start)
+    def split_by_time(self, times: Mapping[str, int], max_sms: int) -> list["Window"]:
+        """Split into parts of up to `max_sms`, by how many SMS were seen at each time.
+
+        `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more is a part of its
+        own. Where the times make no split, the window is halved.
+        """
+        starts, held, limit = {self.start}, 0, PART_SHARE * max_sms
+        for time, count in sorted(times.items()):
+            if held + count > limit:
+                starts.add(datetime.fromisoformat(time))
+                held = 0
+            held += count
+            if held > limit:
+                starts.add(datetime.fromisoformat(time) + SECOND)
+                held = 0
+        inside = sorted(start for start in starts if self.start <= start <= self.end)
+        return _windows(inside, self.end) if len(inside) > 1 else self.halves()
 
 
 class PageRequest(NamedTuple):
@@ -59,33 +82,6 @@ class PageRequest(NamedTuple):
     window: Window
     page: int = 1
     phone_numbers: tuple[str, ...] = ()
-
-
-def split(window: Window, total: int, max_sms: int) -> list[Window]:
-    """Split a window of `total` SMS into parts of up to `max_sms`, as if it were evenly filled."""
-    seconds = int(window.seconds * PART_SHARE * max_sms / total)
-    return window.parts(max(seconds, -(-window.seconds // MAX_PARTS)))
-
-
-def split_by_time(window: Window, times: Mapping[str, int], max_sms: int) -> list[Window]:
-    """Split a window into parts of up to `max_sms`, by how many SMS were seen at each time.
-
-    `times` counts SMS by wall time, `2024-04-01T15:05:32`. A second of more is a part of its own.
-    Where the times make no split, the window is halved.
-    """
-    starts, held, limit = {window.start}, 0, PART_SHARE * max_sms
-    for time, count in sorted(times.items()):
-        if held + count > limit:
-            starts.add(datetime.fromisoformat(time))
-            held = 0
-        held += count
-        if held > limit:
-            starts.add(datetime.fromisoformat(time) + SECOND)
-            held = 0
-    inside = sorted(start for start in starts if window.start <= start <= window.end)
-    if len(inside) == 1:
-        return window.halves()
-    return _windows(inside, window.end)
 
 
 def _windows(starts: list[datetime], end: datetime) -> list[Window]:

@@ -6,15 +6,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from source_calltouch_sms.windows import (
-    MAX_PARTS,
-    PART_SHARE,
-    SECOND,
-    Window,
-    second,
-    split,
-    split_by_time,
-)
+from source_calltouch_sms.windows import MAX_PARTS, PART_SHARE, SECOND, Window
 
 START = datetime(2024, 4, 1)
 NOON = datetime(2024, 4, 1, 12)
@@ -39,7 +31,7 @@ def assert_covered(window: Window, parts: list[Window]) -> None:
 def test_a_windows_text_is_its_range_and_both_ends_are_inside() -> None:
     assert str(DAY) == "2024-04-01 00:00:00 to 2024-04-01 23:59:59"
     assert DAY.seconds == 86_400
-    assert second("2024-04-01T12:00:00") == Window(NOON, NOON)
+    assert Window.second("2024-04-01T12:00:00") == Window(NOON, NOON)
 
 
 @given(windows, st.integers(-1, 6_000))
@@ -67,7 +59,7 @@ def test_a_split_makes_parts_that_hold_no_more_than_asked_where_sms_lie_evenly(
     window: Window, total: int, data: st.DataObject
 ) -> None:
     max_sms = data.draw(st.integers(1, total - 1))
-    parts = split(window, total, max_sms)
+    parts = window.split(total, max_sms)
     assert_covered(window, parts)
     assert 1 < len(parts) <= MAX_PARTS, "splitting ends, and a false total makes few of them"
     seconds = max(PART_SHARE * max_sms * window.seconds / total, 1, -(-window.seconds // MAX_PARTS))
@@ -88,7 +80,7 @@ def test_a_split_by_time_makes_full_parts_but_for_seconds_that_hold_too_much(
     limit = PART_SHARE * max_sms
     for seen in (counts, inside):
         times = {(window.start + n * SECOND).isoformat(): count for n, count in seen.items()}
-        parts = split_by_time(window, times, max_sms)
+        parts = window.split_by_time(times, max_sms)
         assert_covered(window, parts)
         assert len(parts) > 1
     held = [
