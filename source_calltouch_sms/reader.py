@@ -80,12 +80,10 @@ class Reader:
         Raises:
             AirbyteTracedException: a request failed for good, or the window stays incomplete.
         """
-        while True:
-            window = self.windows.pop(0)
-            outcome = self._collect(window)
-            if not isinstance(outcome, Split):
-                break
-            self.windows[:0] = outcome.parts
+        window = self.windows.pop(0)
+        while isinstance(outcome := self._collect(window), Split):
+            window, *others = outcome.parts
+            self.windows[:0] = others
         if isinstance(outcome, Incomplete):
             self._report_incomplete(window, outcome)
         self._prefetcher.set_due([])

@@ -177,11 +177,10 @@ class SmsMessages(HttpStream):
             return
         sync = self._begin(plan)
         try:
-            advanced = True
-            while sync.reader.windows and advanced:
+            before = -1
+            while sync.reader.windows and sync.reader.read > before:
                 before = sync.reader.read
                 yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
-                advanced = sync.reader.read > before
         finally:
             self._end()
 
