@@ -145,12 +145,9 @@ class CalltouchBackoffStrategy(BackoffStrategy):
         return min(grown, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
-class RetryLineFilter(logging.Filter):
-    """Drops the CDK's own line for each retry: it says "Rate limit exceeded" whatever the cause."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line of the logger "airbyte" is logged."""
-        return not record.getMessage().startswith("UserDefinedBackoffException:")
+def is_no_retry_line(record: logging.LogRecord) -> bool:
+    """Drop the CDK's own line for a retry: it says "Rate limit exceeded" whatever the cause."""
+    return not record.getMessage().startswith("UserDefinedBackoffException:")
 
 
 def _is_throttled(answer: object) -> bool:

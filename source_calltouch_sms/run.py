@@ -14,7 +14,7 @@ from typing import Any, Final
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.logger import PRINT_BUFFER
 
-from source_calltouch_sms.error_handler import RetryLineFilter
+from source_calltouch_sms.error_handler import is_no_retry_line
 from source_calltouch_sms.source import SourceCalltouchSms
 
 FLUSH_SECONDS: Final = 0.001
@@ -48,7 +48,7 @@ def run() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     logging.raiseExceptions = False  # a line that cannot be written would go to stderr
-    logging.getLogger("airbyte").addFilter(RetryLineFilter())
+    logging.getLogger("airbyte").addFilter(is_no_retry_line)
     entrypoint = Entrypoint(SourceCalltouchSms())
     sys.excepthook = partial(_report, sys.excepthook)
     arguments = entrypoint.parse_args(sys.argv[1:])
