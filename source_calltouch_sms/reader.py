@@ -104,8 +104,7 @@ class Reader:
         start, end = window.start.isoformat(), window.end.isoformat() + "~"  # after any offset
         self.sms += len(batch)
         self._undated += len(batch) - len(sent)
-        if sent and not start <= min(sent) <= max(sent) <= end:
-            self._outside += sum(not start <= moment <= end for moment in sent)
+        self._outside += sum(not start <= moment <= end for moment in sent)
         return max(sent, default="")
 
     def _collect(self, window: Window) -> Complete | Split | Incomplete:
