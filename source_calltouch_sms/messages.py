@@ -4,16 +4,8 @@ import sys
 import time
 from typing import Any, Final
 
+from airbyte_cdk import models
 from airbyte_cdk.entrypoint import AirbyteEntrypoint
-from airbyte_cdk.models import (
-    AirbyteMessage,
-    AirbyteRecordMessage,
-    AirbyteStreamStatus,
-    AirbyteStreamStatusReason,
-    AirbyteStreamStatusReasonType,
-    StreamDescriptor,
-    Type,
-)
 from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
@@ -21,11 +13,13 @@ THROTTLED_SECONDS: Final = 60
 """The shortest wait because of a 429 that is reported to the platform."""
 
 
-def record_messages(stream: str, records: list[dict[str, Any]]) -> list[AirbyteMessage]:
+def record_messages(stream: str, records: list[dict[str, Any]]) -> list[models.AirbyteMessage]:
     """Make RECORD messages: the CDK would copy and inspect plain records, one by one."""
     now = time.time_ns() // 1_000_000
     return [
-        AirbyteMessage(Type.RECORD, record=AirbyteRecordMessage(stream, record, now))
+        models.AirbyteMessage(
+            models.Type.RECORD, record=models.AirbyteRecordMessage(stream, record, now)
+        )
         for record in records
     ]
 
@@ -36,10 +30,10 @@ def print_rate_limited(stream: str, seconds: float) -> None:
     As the CDK's own HTTP client does: while a stream waits, it yields nothing.
     """
     reset = time.time() + max(seconds, THROTTLED_SECONDS)
-    reason = AirbyteStreamStatusReason(
-        type=AirbyteStreamStatusReasonType.RATE_LIMITED,
+    reason = models.AirbyteStreamStatusReason(
+        type=models.AirbyteStreamStatusReasonType.RATE_LIMITED,
         rate_limited=AirbyteStreamStatusRateLimitedReason(quota_reset=int(reset * 1000)),
     )
-    descriptor = StreamDescriptor(name=stream)
-    message = as_airbyte_message(descriptor, AirbyteStreamStatus.RUNNING, [reason])
+    descriptor = models.StreamDescriptor(name=stream)
+    message = as_airbyte_message(descriptor, models.AirbyteStreamStatus.RUNNING, [reason])
     sys.stdout.write(f"{AirbyteEntrypoint.airbyte_message_to_string(message)}\n")

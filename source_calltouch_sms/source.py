@@ -8,15 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from airbyte_cdk.models import (
-    AirbyteConnectionStatus,
-    AirbyteMessage,
-    AirbyteStateMessage,
-    AirbyteStateMessageSerializer,
-    AirbyteStateType,
-    ConfiguredAirbyteCatalog,
-    ConfiguredAirbyteCatalogSerializer,
-)
+from airbyte_cdk import models
 from airbyte_cdk.sources import AbstractSource
 from airbyte_cdk.sources.streams import Stream
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
@@ -61,17 +53,19 @@ class SourceCalltouchSms(AbstractSource):
         return config
 
     @classmethod
-    def read_catalog(cls, catalog_path: str) -> ConfiguredAirbyteCatalog:
+    def read_catalog(cls, catalog_path: str) -> models.ConfiguredAirbyteCatalog:
         """Read which streams to sync, and how; raises as `read_config` does."""
-        parse = ConfiguredAirbyteCatalogSerializer.load
+        parse = models.ConfiguredAirbyteCatalogSerializer.load
         return _read_file("catalog", catalog_path, CATALOG_FORM, parse)
 
     @classmethod
-    def read_state(cls, state_path: str | None) -> list[AirbyteStateMessage]:
+    def read_state(cls, state_path: str | None) -> list[models.AirbyteStateMessage]:
         """Read the saved states, if there are any; raises as `read_config` does."""
         return _read_file("state", state_path, STATE_FORM, _states) if state_path else []
 
-    def check(self, logger: logging.Logger, config: Mapping[str, Any]) -> AirbyteConnectionStatus:
+    def check(
+        self, logger: logging.Logger, config: Mapping[str, Any]
+    ) -> models.AirbyteConnectionStatus:
         """Answer FAILED, in one sentence, for what the user can fix.
 
         Raises:
@@ -102,9 +96,9 @@ class SourceCalltouchSms(AbstractSource):
         self,
         logger: logging.Logger,
         config: Mapping[str, Any],
-        catalog: ConfiguredAirbyteCatalog,
-        state: list[AirbyteStateMessage] | None = None,
-    ) -> Iterator[AirbyteMessage]:
+        catalog: models.ConfiguredAirbyteCatalog,
+        state: list[models.AirbyteStateMessage] | None = None,
+    ) -> Iterator[models.AirbyteMessage]:
         """Read as the CDK does, but end a failed sync with its cause, reported once.
 
         The CDK reports the cause, then ends with a summary that quotes it. The summary is always a
@@ -154,15 +148,15 @@ def _read_file(kind: str, path: str, form: str, parse: Callable[[Any], T]) -> T:
         ) from None
 
 
-def _states(content: Any) -> list[AirbyteStateMessage]:
-    states = [AirbyteStateMessageSerializer.load(state) for state in content or ()]
+def _states(content: Any) -> list[models.AirbyteStateMessage]:
+    states = [models.AirbyteStateMessageSerializer.load(state) for state in content or ()]
     # The CDK would ignore any other, and read everything again.
-    if any(state.type != AirbyteStateType.STREAM or not state.stream for state in states):
+    if any(state.type != models.AirbyteStateType.STREAM or not state.stream for state in states):
         raise ValueError
     return states
 
 
-def _check_catalog(catalog: ConfiguredAirbyteCatalog, known: list[str]) -> None:
+def _check_catalog(catalog: models.ConfiguredAirbyteCatalog, known: list[str]) -> None:
     """Refuse a stream that the CDK would leave out, or read twice."""
     names = [configured.stream.name for configured in catalog.streams]
     if names not in ([], known):
