@@ -54,7 +54,7 @@ class Split(NamedTuple):
 
 
 class Incomplete(NamedTuple):
-    """Calltouch reports `total` SMS and returns fewer: these are all that came, each once."""
+    """Calltouch reports `total` SMS and has returned fewer so far: these, each once."""
 
     total: int
     records: list[Record]
@@ -142,8 +142,8 @@ class Gathered:
             self.add(pages)
 
     def add(self, pages: Sequence[Answer]) -> bool:
-        """Take pages; return whether they held anything new. A changed total begins anew."""
-        if len(self._by_key) > self.total:  # SMS disappeared
+        """Take pages; return whether they held anything new. A changed total drops older SMS."""
+        if len(self._by_key) > self.total:  # some have disappeared from the account
             self._by_key.clear()
         self.passes, before = self.passes + 1, len(self._by_key)
         for page in pages:

@@ -9,7 +9,7 @@ from airbyte_cdk.entrypoint import AirbyteEntrypoint
 from airbyte_cdk.utils.stream_status_utils import as_airbyte_message
 from airbyte_protocol_dataclasses.models import AirbyteStreamStatusRateLimitedReason
 
-THROTTLED_SECONDS: Final = 60
+MIN_RATE_LIMITED_SECONDS: Final = 60
 """The shortest wait because of a 429 that is reported to the platform."""
 
 
@@ -29,7 +29,7 @@ def print_rate_limited(stream: str, seconds: float) -> None:
 
     As the CDK's own HTTP client does: while a stream waits, it yields nothing.
     """
-    reset = time.time() + max(seconds, THROTTLED_SECONDS)
+    reset = time.time() + max(seconds, MIN_RATE_LIMITED_SECONDS)
     reason = models.AirbyteStreamStatusReason(
         type=models.AirbyteStreamStatusReasonType.RATE_LIMITED,
         rate_limited=AirbyteStreamStatusRateLimitedReason(quota_reset=int(reset * 1000)),

@@ -36,8 +36,12 @@ MAX_REQUESTS: Final = MAX_CONNECTION_POOL_SIZE - 1
 """Under way, however slow the answers are."""
 POLL_SECONDS: Final = 0.05
 """How soon the reader sees that a request has passed the rate limiter, so that another may wait."""
-THROTTLED_SECONDS: Final = 0.5
+REPORT_AFTER_SECONDS: Final = 0.5
 """For how long it waits before it reports that a 429 is the reason."""
+
+
+REFUSED: Final = Answer(-1, [])
+"""It is never complete, and fits no other page."""
 
 
 class Load(NamedTuple):
@@ -121,7 +125,9 @@ class Prefetcher:
     def take(self, request: PageRequest) -> Answer:
         """Wait for an answer and read it.
 
-        One that is damaged, or that failed before anybody waited for it, is asked for once more.
+        One that turns out to be damaged, after the CDK's tries, or that failed before anybody
+        waited for it, is asked for once more. One that is refused, but for a window's first page,
+        is `REFUSED`.
 
         Raises:
             AirbyteTracedException: the request failed for good.
@@ -136,9 +142,10 @@ class Prefetcher:
                 if request == PageRequest(request.window):
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.
-                return Answer(-1, [])
+                return REFUSED
             except Exception:
-                if is_again or (fetch.exception() and fetch.attempt.since >= since):
+                was_due = fetch.attempt.since >= since
+                if is_again or (fetch.exception() and was_due):
                     raise
                 is_again = True
             finally:
@@ -161,7 +168,7 @@ class Prefetcher:
                 raise transient_error(
                     "Calltouch took a request, but sends no answer. Try again later."
                 )
-            is_long = time.monotonic() - since > THROTTLED_SECONDS
+            is_long = time.monotonic() - since > REPORT_AFTER_SECONDS
             if is_long and self._rate_limiter.is_throttled and not self.is_reported:
                 self.is_reported = True
                 self._report_throttled(self._rate_limiter.closed_seconds)

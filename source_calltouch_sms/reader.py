@@ -52,7 +52,7 @@ class Reader:
         self.incomplete: list[int] = []
         """How many SMS did not come, for each window that stayed incomplete."""
         self.windows = prefetcher.windows
-        """Those still to be read, oldest first."""
+        """Those still to be read, oldest first: the prefetcher's list, which it may split."""
         self._prefetcher = prefetcher
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
@@ -127,7 +127,8 @@ class Reader:
                 best = outcome
                 continue
             vain_reads += 1
-            # After one such window they are the service's way, and no wait helps.
+            # If a window has stayed incomplete, Calltouch counts what it does not return, and no
+            # wait helps.
             if vain_reads == (1 if self.incomplete else MAX_VAIN_READS):
                 return best
             time.sleep(PAUSE_SECONDS)
@@ -199,6 +200,7 @@ class Reader:
         answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
         total = pages[0].total
         if window.seconds == 1 or total % PAGE_SIZE:  # else `_check_cap` counts once more
+            # By the last page, as it is the smallest.
             total = self._prefetcher.take(PageRequest(window, len(pages))).total
         return completeness.replace(pages, group_of, answers, total)
 

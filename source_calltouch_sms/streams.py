@@ -24,10 +24,7 @@ from source_calltouch_sms import api
 from source_calltouch_sms.completeness import Answer
 from source_calltouch_sms.config import Config
 from source_calltouch_sms.cursor import Plan, plan_sync, read_cursor
-from source_calltouch_sms.error_handler import (
-    CalltouchBackoffStrategy,
-    CalltouchErrorHandler,
-)
+from source_calltouch_sms.error_handler import CalltouchBackoffStrategy, CalltouchErrorHandler
 from source_calltouch_sms.fetcher import Fetcher, Transport
 from source_calltouch_sms.messages import print_rate_limited, record_messages
 from source_calltouch_sms.prefetcher import Prefetcher
@@ -87,6 +84,12 @@ class SmsMessages(HttpStream):
         self._fetcher = Fetcher(self._fetch, transport, timeouts.retry + timeouts.read)
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
+        self._error_handler = CalltouchErrorHandler(
+            self._rate_limiter,
+            secrets=(config.access_token,),
+            retry_timeout=timeouts.retry,
+            now=wall_time(self._now, config.zone),
+        )
         super().__init__(api_budget=self._rate_limiter)
         # At debug the CDK's HTTP client logs bodies, which hold numbers and texts.
         self.logger.setLevel(logging.INFO)
@@ -94,7 +97,7 @@ class SmsMessages(HttpStream):
         self._http_client = HttpClient(
             name=self.name,
             logger=self.logger,
-            error_handler=self.get_error_handler(),
+            error_handler=self._error_handler,
             backoff_strategy=self.get_backoff_strategy(),
             session=_Session(transport),
         )
@@ -124,12 +127,7 @@ class SmsMessages(HttpStream):
 
     def get_error_handler(self) -> CalltouchErrorHandler:
         """What an answer means: see `error_handler.py`."""
-        return CalltouchErrorHandler(
-            self._rate_limiter,
-            secrets=(self._config.access_token,),
-            retry_timeout=self._timeouts.retry,
-            now=wall_time(self._now, self._config.zone),
-        )
+        return self._error_handler
 
     def get_backoff_strategy(self) -> CalltouchBackoffStrategy:
         """How long to wait before the next try."""
@@ -159,7 +157,7 @@ class SmsMessages(HttpStream):
         try:
             page = api.read_page(response.content, response.headers.get("Content-Type", ""))
         except api.ErrorBody as body:
-            raise self.get_error_handler().explain(body, response) from None
+            raise self._error_handler.explain(body, response) from None
         window = _window(_body(response))
         return Answer(page.total, list(self._record_maker.records(page.rows, *window)))
 
@@ -191,7 +189,7 @@ class SmsMessages(HttpStream):
         stream_slice: Mapping[str, Any] | None = None,
         stream_state: Mapping[str, Any] | None = None,
     ) -> Iterator[StreamData]:
-        """Yield the records of the slice's oldest window; of the whole slice, if it is no sync's.
+        """Yield the records of the slice's oldest window; outside of a sync, those of all of it.
 
         Raises:
             AirbyteTracedException: a request failed for good, or a window is incomplete.

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 SECOND: Final = timedelta(seconds=1)
 PART_SHARE: Final = 0.89
-"""How full a part is planned to be: the first request for one of too many SMS is wasted. Of ten
-pages it is just under nine, so that the last request is not for a few SMS."""
+"""How full a part is planned to be, since the first request for one of too many SMS is wasted. Of
+ten pages it is just under nine: at nine, many a tenth request would be for a few SMS."""
 MAX_PARTS: Final = 16
 """Of one split; parts of too many SMS are split again. A false total could ask for millions."""
 

@@ -13,11 +13,12 @@ import pytest
 import requests
 import requests_mock
 from airbyte_cdk.models import SyncMode
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api
-from source_calltouch_sms.messages import THROTTLED_SECONDS
+from source_calltouch_sms.messages import MIN_RATE_LIMITED_SECONDS
 from source_calltouch_sms.streams import Timeouts
 from unit_tests.account import (
     FAULTS,
@@ -237,7 +238,16 @@ def test_a_wait_because_of_a_429_is_reported_to_the_platform(
     assert not read(stream()).error
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "RATE_LIMITED" in line]
     (reason,) = json.loads(line)["trace"]["stream_status"]["reasons"]
-    assert reason["rate_limited"]["quota_reset"] >= 1000 * (before + THROTTLED_SECONDS)
+    assert reason["rate_limited"]["quota_reset"] >= 1000 * (before + MIN_RATE_LIMITED_SECONDS)
+
+
+def test_a_damaged_page_does_not_make_an_address_wrong_that_has_sent_a_page(serve: Serve) -> None:
+    serve(Account(spread(25)))
+    used = stream()
+    read(used)
+    for sms, words in ((stream(), "There is no API method"), (used, "Try again later")):
+        with pytest.raises(AirbyteTracedException, match=words):
+            sms.parse_response(response('{"data": {', 404))
 
 
 @pytest.mark.parametrize("call", [1, 2])
