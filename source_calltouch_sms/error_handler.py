@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -26,7 +26,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import api, failures
 from source_calltouch_sms.failures import UNLIMITED, Failure
-from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter, retry_after
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, retry_after
 from source_calltouch_sms.redaction import Redactor
 
 logger = logging.getLogger("airbyte.calltouch")
@@ -42,7 +42,8 @@ class CalltouchErrorHandler(ErrorHandler):
     """The CDK's hook that reads every answer: the table of `docs/troubleshooting.md`, as code.
 
     The service's words are quoted without `secrets`. A request is retried for `retry_timeout`
-    seconds. `now` is the account's wall time up to which a sync reads.
+    seconds. `now` is the account's wall time up to which a sync reads. `attempt` returns how often
+    and since when the current thread has tried.
     """
 
     max_retries = UNLIMITED
@@ -50,13 +51,13 @@ class CalltouchErrorHandler(ErrorHandler):
 
     def __init__(
         self,
-        rate_limiter: RateLimiter,
         secrets: Iterable[str] = (),
         retry_timeout: float = RETRY_SECONDS,
         now: datetime = datetime.min,  # noqa: DTZ901 - a wall time
+        attempt: Callable[[], Attempt] = Attempt.current,
     ) -> None:
         self.retry_timeout = retry_timeout
-        self._rate_limiter = rate_limiter
+        self._attempt = attempt
         self._redactor = Redactor(secrets)
         self._now = now
         self._has_answered = False
@@ -77,7 +78,7 @@ class CalltouchErrorHandler(ErrorHandler):
         if not failure:
             self._has_answered = True
             return SUCCESS_RESOLUTION
-        attempt, wait = self._rate_limiter.attempt(), retry_after(getattr(answer, "headers", {}))
+        attempt, wait = self._attempt(), retry_after(getattr(answer, "headers", {}))
         seconds = time.monotonic() - attempt.since
         seconds_left = min(failure.retry_seconds, self.retry_timeout) - seconds
         is_over = not failure.retry_seconds or wait > seconds_left

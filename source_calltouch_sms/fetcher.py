@@ -38,11 +38,8 @@ class Transport(HTTPAdapter):
     An http address is on this machine (`spec.json` sees to it), so no proxy is used for it.
     """
 
-    def __init__(
-        self, rate_limiter: RateLimiter, answer_seconds: float, max_bytes: int = MAX_BYTES
-    ) -> None:
+    def __init__(self, answer_seconds: float, max_bytes: int = MAX_BYTES) -> None:
         super().__init__(pool_maxsize=MAX_CONNECTION_POOL_SIZE)
-        self.rate_limiter = rate_limiter
         self._max_bytes = max_bytes
         self._answer_seconds = answer_seconds
         self._bytes = 0
@@ -75,7 +72,7 @@ class Transport(HTTPAdapter):
         return response
 
     def _receive(self, response: requests.Response) -> bytes:
-        attempt = self.rate_limiter.attempt()
+        attempt = Attempt.current()
         self.release(attempt)  # what came of an earlier try
         limit = MAX_ANSWER_BYTES if response.ok else MAX_ERROR_BYTES
         deadline = time.monotonic() + self._answer_seconds
@@ -137,11 +134,12 @@ class Fetcher:
         self,
         fetch: Callable[[PageRequest], requests.Response],
         transport: Transport,
+        rate_limiter: RateLimiter,
         max_seconds: float = 2 * RETRY_SECONDS,
     ) -> None:
         self.max_seconds = max_seconds
         """For how long a try may take: the timeouts do not hold for endless headers."""
-        self.rate_limiter = transport.rate_limiter
+        self.rate_limiter = rate_limiter
         self._fetch = fetch
         self._transport = transport
 
@@ -173,7 +171,7 @@ class Fetcher:
         wait(fetches, CLOSE_SECONDS)
 
     def _run(self, fetch: Fetch) -> None:
-        self.rate_limiter.begin(fetch.attempt)
+        fetch.attempt.begin()
         try:
             fetch.set_result(self._fetch(fetch.request))
         except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due

@@ -59,9 +59,17 @@ class Attempt:
     bytes: int = 0
     """How much of its answer has arrived."""
 
+    def begin(self) -> None:
+        """Make this thread's requests tries of it, from now on."""
+        _current.set(self)
+
+    @classmethod
+    def current(cls) -> "Attempt":
+        """Return this thread's; a new one where it has begun none."""
+        return _current.get(None) or cls(tries=1)
+
 
 _current: ContextVar[Attempt] = ContextVar("attempt")
-"""What the current thread makes."""
 
 
 class RateLimiter(APIBudget):
@@ -89,14 +97,6 @@ class RateLimiter(APIBudget):
         """For how many seconds no request will pass."""
         return max(0.0, self._opens_at - time.monotonic())
 
-    def begin(self, attempt: Attempt) -> None:
-        """Say that this thread makes that attempt from now on."""
-        _current.set(attempt)
-
-    def attempt(self) -> Attempt:
-        """Return this thread's attempt; a new one where it makes none."""
-        return _current.get(None) or Attempt(tries=1)
-
     def acquire_call(self, request: Any, *_: Any, **__: Any) -> None:
         """Wait until the request may be made.
 
@@ -104,7 +104,7 @@ class RateLimiter(APIBudget):
             AirbyteTracedException: Calltouch says to wait for longer than a request is retried.
             CancelledError: the request is no longer wanted.
         """
-        attempt = self.attempt()
+        attempt = Attempt.current()
         attempt.sent_at = math.inf
         with self._gate:
             self._waiting.append(attempt.since)

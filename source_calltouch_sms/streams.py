@@ -80,12 +80,11 @@ class SmsMessages(HttpStream):
         self._now = (now or pendulum.now()) - LAG
         self._timeouts = timeouts
         self._rate_limiter = rate_limiter or RateLimiter()
-        transport = Transport(self._rate_limiter, timeouts.answer)
-        self._fetcher = Fetcher(self._fetch, transport, timeouts.retry + timeouts.read)
+        transport, max_seconds = Transport(timeouts.answer), timeouts.retry + timeouts.read
+        self._fetcher = Fetcher(self._fetch, transport, self._rate_limiter, max_seconds)
         self._record_maker = RecordMaker(config.site_id, config.zone)
         self._sync: Sync | None = None
         self._error_handler = CalltouchErrorHandler(
-            self._rate_limiter,
             secrets=(config.access_token,),
             retry_timeout=timeouts.retry,
             now=wall_time(self._now, config.zone),
@@ -99,7 +98,7 @@ class SmsMessages(HttpStream):
             logger=self.logger,
             error_handler=self._error_handler,
             backoff_strategy=self.get_backoff_strategy(),
-            session=_Session(transport),
+            session=_Session(transport, self._rate_limiter),
         )
 
     # The request, as in Calltouch's documentation.
@@ -268,8 +267,8 @@ class SmsMessages(HttpStream):
 class _Session(LimiterSession):
     """The CDK's, but it sends no login and no cookies, and follows no redirect."""
 
-    def __init__(self, transport: Transport) -> None:
-        super().__init__(api_budget=transport.rate_limiter)
+    def __init__(self, transport: Transport, rate_limiter: RateLimiter) -> None:
+        super().__init__(api_budget=rate_limiter)
         self.mount("https://", transport)
         self.mount("http://", transport)
         self.auth = lambda request: request  # instead of what ~/.netrc may hold

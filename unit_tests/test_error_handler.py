@@ -17,7 +17,7 @@ from urllib3.exceptions import ReadTimeoutError
 from source_calltouch_sms import api, failures
 from source_calltouch_sms.error_handler import CalltouchBackoffStrategy, CalltouchErrorHandler
 from source_calltouch_sms.errors import AnswerTooLargeError, RefusedError
-from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimiter
+from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt
 from unit_tests.account import response
 
 PAGE = json.dumps({"meta": [], "data": {"totalCountSms": 1, "pageOfResult": 1, "smsDetails": [{}]}})
@@ -64,23 +64,12 @@ def failed(error: exceptions.RequestException, asked: Any = TWO_DAYS) -> Excepti
     return error
 
 
-class Tried(RateLimiter):
-    """A rate limiter that tells how often and for how long a request was tried."""
-
-    def __init__(self, tries: int, seconds: float) -> None:
-        super().__init__()
-        self.tried = tries, seconds
-
-    def attempt(self) -> Attempt:
-        tries, seconds = self.tried
-        return Attempt(time.monotonic() - seconds, tries)
-
-
 def judge(
     answer: Answer, *, tries: int = 1, seconds: float = 0, **changes: Any
 ) -> tuple[Meaning, str]:
     """Return what the handler does, or the kind of the error that it raises, and the words."""
-    handler = CalltouchErrorHandler(Tried(tries, seconds), **{"now": NOW, **changes})
+    attempt = Attempt(time.monotonic() - seconds, tries)
+    handler = CalltouchErrorHandler(attempt=lambda: attempt, **{"now": NOW, **changes})
     try:
         resolution = handler.interpret_response(answer)
     except AirbyteTracedException as error:
@@ -218,12 +207,12 @@ def test_a_refusal_of_one_request_can_be_told_from_others(
     is_of_this_request: bool,  # noqa: FBT001
 ) -> None:
     with pytest.raises(AirbyteTracedException) as raised:
-        CalltouchErrorHandler(RateLimiter()).interpret_response(response(body, 400))
+        CalltouchErrorHandler().interpret_response(response(body, 400))
     assert isinstance(raised.value, RefusedError) == is_of_this_request
 
 
 def test_a_body_that_is_found_to_be_no_page_when_it_is_due_is_explained() -> None:
-    handler = CalltouchErrorHandler(RateLimiter())
+    handler = CalltouchErrorHandler()
     error = handler.explain(api.NotJson(), response(DAMAGED))
     assert error.failure_type == TRANSIENT
     assert "is cut off. Try again later." in str(error)
@@ -285,11 +274,11 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
 
 @pytest.mark.parametrize("wrong", [response(HTML), response(HTML, 404), response("", 302)])
 def test_an_address_that_has_sent_a_page_is_not_called_wrong(wrong: requests.Response) -> None:
-    limiter = Tried(2, RETRY_SECONDS - 1)
-    handler = CalltouchErrorHandler(limiter)
+    attempt = Attempt(time.monotonic() - RETRY_SECONDS + 1, tries=2)
+    handler = CalltouchErrorHandler(attempt=lambda: attempt)
     assert handler.interpret_response(response(PAGE)).response_action == PASS
     assert handler.interpret_response(wrong).response_action == RETRY
-    limiter.tried = 2, RETRY_SECONDS + 1
+    attempt.since -= 2
     with pytest.raises(AirbyteTracedException, match=r"2 times.* Try again later") as raised:
         handler.interpret_response(wrong)
     assert raised.value.failure_type == TRANSIENT

@@ -60,16 +60,21 @@ def receive(transport: Transport, url: str = api.URL) -> requests.Response:
         return session.post(url)
 
 
+@pytest.fixture(autouse=True)
+def attempt() -> Attempt:
+    attempt = Attempt()
+    attempt.begin()
+    return attempt
+
+
 @pytest.fixture
 def limiter() -> RateLimiter:
-    limiter = RateLimiter(1e6)
-    limiter.begin(Attempt())
-    return limiter
+    return RateLimiter(1e6)
 
 
 @pytest.fixture
-def transport(limiter: RateLimiter) -> Offline:
-    return Offline(limiter, 300)
+def transport() -> Offline:
+    return Offline(300)
 
 
 class Body:
@@ -114,9 +119,9 @@ def test_a_page_may_be_larger_than_a_failure_and_is_decoded(transport: Offline) 
 
 @pytest.mark.parametrize(("status", "limit"), [(200, MAX_ANSWER_BYTES), (400, MAX_ERROR_BYTES)])
 def test_an_endless_answer_is_given_up(
-    limiter: RateLimiter, transport: Offline, status: int, limit: int
+    attempt: Attempt, transport: Offline, status: int, limit: int
 ) -> None:
-    limiter.attempt().is_due = True
+    attempt.is_due = True
     transport.status, transport.body = status, Body(10**12)
     with pytest.raises(AnswerTooLargeError) as raised:
         receive(transport)
@@ -130,8 +135,8 @@ def test_an_endless_answer_is_given_up(
     assert all(body.closed for body in bodies), "an error that waits holds no bytes"
 
 
-def test_an_answer_that_drips_is_given_up(limiter: RateLimiter) -> None:
-    transport = Offline(limiter, answer_seconds=0.05)
+def test_an_answer_that_drips_is_given_up() -> None:
+    transport = Offline(answer_seconds=0.05)
     transport.body = Body(100, 1, lambda: threading.Event().wait(0.03))
     with pytest.raises(exceptions.ReadTimeout):
         receive(transport)
@@ -177,20 +182,20 @@ def test_an_address_of_this_machine_is_asked_without_a_proxy(
 
 @pytest.mark.parametrize("event", ["room", "due", "unwanted"])
 def test_an_answer_waits_until_there_is_room_or_it_is_due_or_unwanted(
-    limiter: RateLimiter, event: str
+    attempt: Attempt, limiter: RateLimiter, event: str
 ) -> None:
-    transport = Offline(limiter, answer_seconds=1, max_bytes=150)
+    transport = Offline(answer_seconds=1, max_bytes=150)
     transport.body = b" " * 100
     for _ in range(5):  # another try takes the room of the one before
         receive(transport)
-    assert limiter.attempt().bytes == 100
-    fetcher = Fetcher(lambda _: receive(transport), transport)
+    assert attempt.bytes == 100
+    fetcher = Fetcher(lambda _: receive(transport), transport, limiter)
     fetch = fetcher.start(REQUEST)
     # Such a wait is none for the answer, which may take a second.
     assert wait([fetch], 1.1).not_done
     if event == "room":
-        transport.release(limiter.attempt())
-        assert limiter.attempt().bytes == 0
+        transport.release(attempt)
+        assert attempt.bytes == 0
     elif event == "due":
         fetcher.expedite(fetch)
     else:
@@ -215,7 +220,7 @@ def test_a_request_is_made_in_a_thread_that_does_not_hold_the_process(
             raise ZeroDivisionError
         return response("{}")
 
-    fetcher = Fetcher(fetch, transport)
+    fetcher = Fetcher(fetch, transport, limiter)
     made, failed = fetcher.start(REQUEST), fetcher.start(REQUEST._replace(page=3))
     assert made.result(SECONDS).text == "{}"
     assert made.attempt.tries == 1
@@ -235,7 +240,7 @@ def test_a_close_lets_go_of_requests_and_waits_for_none_that_the_network_holds(
         limiter.acquire_call(None)  # as the CDK tries again
         return response("{}")
 
-    fetcher = Fetcher(fetch, transport)
+    fetcher = Fetcher(fetch, transport, limiter)
     held = fetcher.start(REQUEST)
     assert sent.wait(SECONDS)
     limiter.update_from_response(None, response("", 429, Retry_After="500"))

@@ -31,7 +31,7 @@ FAST = 1e6
 
 
 def acquire(limiter: RateLimiter, attempt: Attempt) -> None:
-    limiter.begin(attempt)
+    attempt.begin()
     limiter.acquire_call(None)
 
 
@@ -131,10 +131,10 @@ def test_a_storm_of_429s_is_logged_once_in_a_while(logs: pytest.LogCaptureFixtur
 
 
 def test_a_thread_that_makes_no_request_of_ours_has_an_attempt_of_its_own() -> None:
-    limiter, attempts, ours = RateLimiter(FAST), list[Attempt](), Attempt()
-    limiter.begin(ours)
-    assert limiter.attempt() is ours
-    thread = threading.Thread(target=lambda: attempts.append(limiter.attempt()))
+    attempts, ours = list[Attempt](), Attempt()
+    ours.begin()
+    assert Attempt.current() is ours
+    thread = threading.Thread(target=lambda: attempts.append(Attempt.current()))
     thread.start()
     thread.join()
     assert attempts[0] is not ours

@@ -66,7 +66,7 @@ class Network(Fetcher):
         latency: float | None = None,
         polls: int = 0,
     ) -> None:
-        super().__init__(fetch, Transport(RateLimiter(), 300))
+        super().__init__(fetch, Transport(300), RateLimiter())
         self.requests: list[PageRequest] = []
         """In the order in which they were made."""
         self.under_way: list[Fetch] = []
