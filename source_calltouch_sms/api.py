@@ -83,6 +83,10 @@ class OtherMessage(ErrorBody):
     """A message of the documented form, but not one that the documentation lists."""
 
 
+class NotNow(OtherMessage):
+    """An undocumented message of what passes: maintenance, spent API points, a request limit."""
+
+
 class RangeMessage(OtherMessage):
     """An undocumented message about the requested range."""
 
@@ -104,14 +108,19 @@ class Undocumented(ErrorBody):
 
 
 _RANGE: Final = (
-    r"date|period|range|interval|период|диапазон|интервал|промежут"
+    r"(?-i:\bdate|_date|Date|DATE)|period|range|interval|период|диапазон|интервал|промежут"
     r"|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
+)
+_PASSING: Final = (
+    r"технич\w+\s+работ|попробуйте|повторите|исчерпан|балл|лимит.{0,20}запросов|запросов.{0,30}лимит"
+    r"|maintenance|try\sagain|retry|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
 )
 _LENGTH: Final = r"(?<!errorCode:\s)(?<!\d)\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     r"invalid\s+credentials": InvalidCredentials,
     r"не\s+имеет\s+доступа": NoAccess,
     r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
+    _PASSING: NotNow,
     # Not «Пробный период закончился».
     rf"date_?(from|to)|(?=.*({_RANGE}))(?=.*({_LENGTH}))": RangeMessage,
     "errorCode:|errorMessage:": ApiError,

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
@@ -33,6 +33,8 @@ logger = logging.getLogger("airbyte.calltouch")
 
 TRIES_AT_LENGTH: Final = 3
 """After how many failures a range counts as too long for Calltouch to answer."""
+
+HOUR: Final = timedelta(hours=1)
 
 NO_WAIT_SECONDS: Final = 0.001
 """After a 429 the rate limiter does the waiting. Not 0, which the CDK would replace by its own."""
@@ -84,7 +86,12 @@ class CalltouchErrorHandler(ErrorHandler):
         is_over = not failure.retry_seconds or wait > seconds_left
         start, end = _requested_range(answer)
         action = ResponseAction.RETRY
-        is_long = {"days": start.date() < end.date(), "seconds": start < end, "": False}
+        is_long = {
+            "days": start.date() < end.date(),
+            "hours": end - start >= HOUR,
+            "seconds": start < end,
+            "": False,
+        }
         is_tried = is_over or attempt.tries >= TRIES_AT_LENGTH
         # No length helps where Calltouch says to wait for so long.
         if is_tried and is_long[failure.splits_into] and wait <= self.retry_timeout:

@@ -41,8 +41,8 @@ system_error = partial(_error, FailureType.system_error)
 class RefusedError(AirbyteTracedException):
     """Calltouch refused this request, for its dates, its numbers or its page; another may pass."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, message, FailureType.config_error)
+    def __init__(self, message: str, failure_type: FailureType = FailureType.config_error) -> None:
+        super().__init__(message, message, failure_type)
 
 
 class AnswerTooLargeError(requests.RequestException):

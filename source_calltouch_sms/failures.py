@@ -6,11 +6,13 @@ and the time, which `error_handler.py` knows.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
+from airbyte_cdk.models import FailureType
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 from requests import exceptions
 
@@ -49,6 +51,11 @@ POINTS: Final = (
     "Check the settings, Site ID (site_id) and API URL (api_url) first, and in Calltouch whether "
     "API points are left for today."
 )
+FIREWALL: Final = (
+    "Try again later. If it persists, check the settings API token (access_token) and Site ID "
+    "(site_id), and ask your network's administrators."
+)
+NOT_NOW: Final = "Try again later or, if the project's API points are used up, tomorrow."
 CERTIFICATE: Final = (
     "Check API URL (api_url); behind a TLS-inspecting proxy, set REQUESTS_CA_BUNDLE to its CA "
     "certificate."
@@ -77,7 +84,7 @@ class Failure(NamedTuple):
     error: Callable[[str], AirbyteTracedException] = errors.transient_error
     retry_seconds: float = UNLIMITED
     """0: trying again would not help."""
-    splits_into: Literal["", "days", "seconds"] = ""
+    splits_into: Literal["", "days", "hours", "seconds"] = ""
     """The smallest parts of the range that may be answered; empty if it is not split."""
     said: str = ""
     """What Calltouch said, a sentence."""
@@ -120,6 +127,11 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         case _ if status == HTTPStatus.TOO_MANY_REQUESTS:
             reason = "Calltouch allows no more API requests for now (HTTP 429)"
             failure = Failure(reason, THROTTLED)
+        case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN or (
+            status == HTTPStatus.UNAUTHORIZED and isinstance(body, api.Html)
+        ):
+            reason = f"A firewall in front of Calltouch refused the request (HTTP {status})"
+            failure = Failure(reason, FIREWALL)
 
         # Words that are known, under whatever status.
         case _ if status == HTTPStatus.UNAUTHORIZED or isinstance(body, api.InvalidCredentials):
@@ -131,6 +143,9 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
         case api.ValidationError() | api.NotBegun():
             advice = CLOCKS if isinstance(body, api.NotBegun) and reaches_today else FIELDS
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
+
+        case api.NotNow() if is_refusal or status in OK:
+            failure = Failure(f"Calltouch does not answer for now (HTTP {status})", NOT_NOW)
 
         # Its dates.
         case api.RefusedRange() | api.RangeMessage() if is_refusal or status in OK:
@@ -151,14 +166,15 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = _wrong_address(f"There is a web page at {url} (HTTP {status}), not the API")
 
         # All else, by its status.
-        case api.NotJson() | api.NoData() if status == HTTPStatus.FORBIDDEN:
-            failure = Failure("A firewall in front of Calltouch refused the request (HTTP 403)")
         case _ if is_refusal:
-            # It may refuse one page alone: «Result window is too large».
+            # It may refuse one page alone: «Result window is too large». Once it has answered, the
+            # settings are not to blame.
+            kind = FailureType.transient_error if has_answered else FailureType.config_error
+            error = partial(errors.RefusedError, failure_type=kind)
             reason = f"Calltouch refused the request (HTTP {status})"
-            failure = _refused(reason, POINTS, errors.RefusedError)
+            failure = _refused(reason, NOT_NOW if has_answered else POINTS, error)
         case _ if status not in OK or isinstance(body, api.ApiError):
-            failure = Failure(f"Calltouch failed (HTTP {status})", splits_into="days")
+            failure = Failure(f"Calltouch failed (HTTP {status})", splits_into="hours")
         case api.OtherMessage():
             failure = Failure(f"Calltouch sent a message instead of SMS (HTTP {status})")
         case api.NoData():
@@ -192,12 +208,12 @@ def of_exception(  # noqa: C901 - a table, too
             failure = _refused("Calltouch does not accept the API token", CREDENTIALS)
         case errors.AnswerTooLargeError(args=[limit]):
             reason = f"The answer from {host} is larger than {limit / 10**6:.0f} MB"
-            failure = Failure(reason, splits_into="days")
+            failure = Failure(reason, splits_into="hours")
             if error.response is None or error.response.ok:
                 failure = failure._replace(advice=TOO_LARGE, retry_seconds=0, splits_into="seconds")
         case _ if "ReadTimeout" in repr(error):
             reason = f"{host} took the request, but did not answer it in full in time"
-            failure = Failure(reason, splits_into="days")
+            failure = Failure(reason, splits_into="hours")
         case exceptions.ProxyError():
             failure = Failure(f"The proxy in front of {host} does not let the request through")
         case exceptions.ConnectTimeout():

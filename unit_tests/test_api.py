@@ -144,6 +144,16 @@ LIMITS = [
     "Данные старше 90 дней недоступны",
     "Слишком большой промежуток времени",
     "The interval is too long",
+    "dateTo must not be later than 31 days after dateFrom",
+    "Период запроса превышает лимит: 31 день",
+    "Значение startDate не может быть позже 2024 года",
+]
+NOT_NOW = [
+    "Ведутся технические работы в период с 01:00 до 05:00",
+    "Превышен лимит запросов за период. Лимит: 1000",
+    "Количество запросов превысило лимит",
+    "Превышен суточный лимит API-баллов за период",
+    "Service is being updated, please retry in 10 minutes",
 ]
 EMPTY: list[Any] = [None, "", {}, {"smsDetails": []}]
 NOTHING: list[Any] = [None, {}, [], *({"success": True, "data": data} for data in EMPTY)]
@@ -179,7 +189,7 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
             f"dateFrom: {NOT_BEGUN}; phoneNumbers: Два",
         ),
         # In other words, or on another level.
-        ({"message": "Too Many Requests"}, api.OtherMessage, "Too Many Requests"),
+        ({"message": "Too Many Requests"}, api.NotNow, "Too Many Requests"),
         ({"message": "invalid  CREDENTIALS"}, api.InvalidCredentials, "invalid  CREDENTIALS"),
         ({"data": {"message": INVALID}}, api.InvalidCredentials, INVALID),
         ({"errorMessage": NO_ACCESS}, api.NoAccess, f"errorMessage: {NO_ACCESS}"),
@@ -194,6 +204,9 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         *(({"message": limit}, api.RangeMessage, limit) for limit in LIMITS),
         (api_error(12, TOO_LONG), api.RangeMessage, f"errorCode: 12; errorMessage: {TOO_LONG}"),
         (api_error(12, TRIAL), api.ApiError, f"errorCode: 12; errorMessage: {TRIAL}"),
+        *(({"message": words}, api.NotNow, words) for words in NOT_NOW),
+        (api_error(9, NOT_NOW[1]), api.NotNow, f"errorCode: 9; errorMessage: {NOT_NOW[1]}"),
+        ({"message": "Not updated: 1"}, api.OtherMessage, "Not updated: 1"),
         # Beside a page without SMS.
         ({"message": INVALID, "data": []}, api.InvalidCredentials, INVALID),
         ({"errorCode": 5, "data": []}, api.ApiError, "errorCode: 5"),

@@ -26,6 +26,7 @@ TOKEN_WRONG = '{"message": "Invalid credentials."}'
 NO_RIGHT = '{"message": "Пользователь X не имеет доступа к…"}'
 MISSING = '{"message": "В запросе не указано обязательное поле"}'
 API_ERROR = '{"errorCode": 7, "errorMessage": "Сбой"}'
+SPENT = '{"message": "Превышен суточный лимит API-баллов за период"}'
 HTML = "\ufeff <!DOCTYPE html><p>Справка</p>"
 TOO_LONG = "Период не может быть больше 90 дней"
 FAR, AHEAD = ("dateFrom", TOO_LONG), ("dateTo", "Значение не может быть больше текущего дня")
@@ -36,6 +37,8 @@ FIRST = "01-04-2024 00:00:00"
 TWO_DAYS = {"dateFrom": FIRST, "dateTo": "02-04-2024 23:59:59"}
 A_DAY_AND_A_SECOND = {"dateFrom": FIRST, "dateTo": "02-04-2024 00:00:00"}
 A_DAY = {"dateFrom": FIRST, "dateTo": "01-04-2024 23:59:59"}
+AN_HOUR = {"dateFrom": FIRST, "dateTo": "01-04-2024 01:00:00"}
+UNDER_AN_HOUR = {"dateFrom": FIRST, "dateTo": "01-04-2024 00:59:59"}
 OVER_MIDNIGHT = {"dateFrom": "01-04-2024 23:59:59", "dateTo": "02-04-2024 00:00:00"}
 TWO_SECONDS = {"dateFrom": FIRST, "dateTo": "01-04-2024 00:00:01"}
 A_SECOND = {"dateFrom": FIRST, "dateTo": FIRST}
@@ -108,6 +111,9 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
         (got('{"odd": 1}', 502), RETRY, "Calltouch failed (HTTP 502)"),
         (got('{"message": "Авария"}', 503), RETRY, "answer: «Авария»."),
         *((got(body, 403), RETRY, "A firewall in front of Calltouch") for body in (HTML, "")),
+        (got(HTML, 401), RETRY, "A firewall in front of Calltouch refused the request (HTTP 401)"),
+        *((got(SPENT, s), RETRY, "does not answer for now (HTTP") for s in (200, 400, 402, 403)),
+        (got(SPENT, 503), RETRY, "Calltouch failed (HTTP 503)"),
         (got('{"data": {"message": "Лимит"}}'), RETRY, "sent a message instead of SMS"),
         (got(PAGE[:30]), RETRY, "(HTTP 200) is not JSON or is cut off"),
         (got("{}"), RETRY, "(HTTP 200) holds no data"),
@@ -119,7 +125,7 @@ DAMAGED = LARGE_PAGE.replace(b"[", b"")
         *((got(API_ERROR, s), RETRY, "failed (HTTP") for s in (200, 408, 500)),
         # What does not pass.
         *((got(TOKEN_WRONG, s), CONFIG, "(access_token)") for s in (200, 401, 403, 500)),
-        *((got(body, 401), CONFIG, "(site_id)") for body in ("", HTML, "{}", PAGE)),
+        *((got(body, 401), CONFIG, "(site_id)") for body in ("", "{}", PAGE)),
         (got(LARGE_PAGE, 401), CONFIG, "(site_id)"),
         (got('{"message": "Отозван"}', 401), CONFIG, "not a multi-token. Calltouch's answer: «От"),
         *((got(NO_RIGHT, s), CONFIG, "grant the right") for s in (200, 403)),
@@ -229,7 +235,8 @@ def test_a_body_that_is_found_to_be_no_page_when_it_is_due_is_explained() -> Non
         (response(API_ERROR, 200, TWO_DAYS), SPLIT),
         (failed(exceptions.ReadTimeout()), SPLIT),
         (response("", 504, A_DAY_AND_A_SECOND), SPLIT),
-        (response("", 504, A_DAY), RETRY),
+        *((response("", 504, asked), SPLIT) for asked in (A_DAY, AN_HOUR)),
+        (response("", 504, UNDER_AN_HOUR), RETRY),
         # It is not known what was asked for.
         *((response("", 504, asked), RETRY) for asked in UNKNOWN),
         # The length is not to blame.
@@ -282,6 +289,17 @@ def test_an_address_that_has_sent_a_page_is_not_called_wrong(wrong: requests.Res
     with pytest.raises(AirbyteTracedException, match=r"2 times.* Try again later") as raised:
         handler.interpret_response(wrong)
     assert raised.value.failure_type == TRANSIENT
+
+
+def test_settings_that_have_brought_a_page_are_not_blamed_for_a_refusal() -> None:
+    handler = CalltouchErrorHandler()
+    handler.interpret_response(response(PAGE))
+    with pytest.raises(RefusedError, match="tomorrow") as raised:
+        handler.interpret_response(response('{"message": "Нет"}', 402))
+    assert raised.value.failure_type == TRANSIENT
+    with pytest.raises(AirbyteTracedException, match="API token") as revoked:
+        handler.interpret_response(response(TOKEN_WRONG, 403))
+    assert revoked.value.failure_type == CONFIG
 
 
 @pytest.mark.parametrize("status", [429, 503])
