@@ -7,6 +7,7 @@ Answers are taken in order; `prefetcher.py` decides what to request before it is
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -230,15 +231,17 @@ class Reader:
     def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> None:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
         page_size = self._prefetcher.page_size
-        groups = gathered.phone_numbers(int(PART_SHARE * page_size))
+        known = gathered.phone_numbers(int(PART_SHARE * page_size))
+        groups: list[tuple[tuple[str, ...], float]] = [(numbers, math.inf) for numbers in known]
         while groups:
-            numbers = groups.pop()
+            numbers, whole = groups.pop()
             answer = self._prefetcher.take(PageRequest(window, 1, numbers))
             if answer.is_complete:
                 gathered.add_records(answer.records)
-            elif len(answer.records) >= page_size and len(numbers) > 1:
+            # A half that counts as many as the whole: Calltouch does not look at the numbers.
+            elif len(answer.records) >= page_size and len(numbers) > 1 and answer.total < whole:
                 half = len(numbers) // 2
-                groups += [numbers[:half], numbers[half:]]
+                groups += [(part, answer.total) for part in (numbers[:half], numbers[half:])]
 
     def _split_too_long(self, window: Window) -> Split:
         """Split a window that Calltouch cannot answer."""

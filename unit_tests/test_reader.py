@@ -553,6 +553,15 @@ def test_a_second_that_nothing_proves_is_incomplete(
     assert identities(sync.records) <= account.identities()
 
 
+def test_phone_numbers_that_calltouch_ignores_are_not_halved_down_to_one() -> None:
+    account = with_ties(mailings(1, 250))
+    account.page_size = 100
+    account.before_answer = lambda _: account.bodies[-1].pop("phoneNumbers", None)
+    sync = read(account)
+    assert not sync.error or "after several attempts" in sync.words
+    assert len(account.bodies) < 120
+
+
 def test_sms_that_arrive_with_phone_numbers_do_not_stand_for_one_that_did_not_come() -> None:
     account = Account(mailings(1, 4), page_size=2)
 
