@@ -7,21 +7,22 @@ Answers are taken in order; `prefetcher.py` decides what to request before it is
 """
 
 import logging
-import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
     RequestWindowSplitRequiredException,
 )
+from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
 from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.prefetcher import MAX_TOTAL, Prefetcher
-from source_calltouch_sms.windows import PART_SHARE, PageRequest, Window
+from source_calltouch_sms.windows import PART_SHARE, SECOND, PageRequest, Window
 
 logger = logging.getLogger("airbyte.calltouch")
 
@@ -31,6 +32,8 @@ PAUSE_SECONDS: Final = 2
 """Between two such reads."""
 PASSES: Final = 2
 """After so many passes over a second's pages, almost all of its phone numbers have been seen."""
+LONG_SILENCE: Final = 31 * 86_400
+"""Seconds without SMS at a window's beginning that are asked for alone."""
 BATCH: Final = 500
 """How many records leave before the next look at what to request."""
 
@@ -54,6 +57,11 @@ class Reader:
         """How many SMS did not come, for each window that stayed incomplete."""
         self.windows = prefetcher.windows
         """Those still to be read, oldest first: the prefetcher's list, which it may split."""
+        self.error: AirbyteTracedException | None = None
+        """Why the sync fails, although each window was proved: some SMS are in none of them."""
+        self._period = prefetcher.windows[0]
+        self._reported = 0
+        """How many SMS Calltouch reports for the whole period, if it has answered for it."""
         self._prefetcher = prefetcher
         self._require_complete_windows = require_complete_windows
         self._longest_answered = 0
@@ -86,7 +94,9 @@ class Reader:
             window, *others = outcome.parts
             self.windows[:0] = others
         if isinstance(outcome, Incomplete):
-            self._report_incomplete(window, outcome)
+            error = self._incomplete(window, outcome.total, len(outcome.records))
+            if error:
+                raise error
         self._prefetcher.set_due([])
         latest, before = "", self.sms
         while batch := outcome.records[:BATCH]:
@@ -97,6 +107,8 @@ class Reader:
             self._prefetcher.request_ahead()
         self.read += 1
         logger.info(f"{window}: {self.sms - before} SMS emitted")
+        if not self.windows:
+            self.error = self._check_sum()
         yield WindowEnd(window, latest)
 
     def _count(self, window: Window, batch: list[Record]) -> str:
@@ -119,6 +131,7 @@ class Reader:
                 else:
                     outcome = self._read_second(window, gathered)
                 if isinstance(outcome, Complete):
+                    self._check_start(window, outcome)
                     return self._check_cap(window, outcome)
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
@@ -137,6 +150,8 @@ class Reader:
     def _read_range(self, window: Window) -> Complete | Split | Incomplete:
         """Read a window that can be split by time."""
         first = self._prefetcher.take_first(window)
+        if window == self._period:
+            self._reported = first.total
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
             return Complete(first.records)
@@ -152,6 +167,22 @@ class Reader:
         # Pages prove nothing here: from now on, a window is what one answer holds.
         self._prefetcher.window_pages = 1
         return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
+
+    def _check_start(self, window: Window, complete: Complete) -> None:
+        """See that there are no SMS before a window's first one, if that comes late.
+
+        Some services may answer the last days alone of a range that is too long for them.
+
+        Raises:
+            RequestWindowSplitRequiredException: this one does.
+        """
+        if window.seconds <= LONG_SILENCE:
+            return
+        first = min(map(completeness.second_of, complete.records), default="") or str(window.start)
+        silence = Window(window.start, Window.second(first).start - SECOND)
+        if silence.seconds > LONG_SILENCE and self._prefetcher.take(PageRequest(silence)).total:
+            self._longest_answered = (window.end.date() - silence.end.date()).days
+            raise RequestWindowSplitRequiredException
 
     def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
         """Check a total of full pages, where the service may have stopped counting.
@@ -232,7 +263,7 @@ class Reader:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
         page_size = self._prefetcher.page_size
         known = gathered.phone_numbers(int(PART_SHARE * page_size))
-        groups: list[tuple[tuple[str, ...], float]] = [(numbers, math.inf) for numbers in known]
+        groups = [(numbers, MAX_TOTAL) for numbers in known]
         while groups:
             numbers, whole = groups.pop()
             answer = self._prefetcher.take(PageRequest(window, 1, numbers))
@@ -252,13 +283,29 @@ class Reader:
         logger.warning("%s: too long for Calltouch. Asking for %s days at once.", window, at_once)
         return Split(window.days(at_once))
 
-    def _report_incomplete(self, window: Window, outcome: Incomplete) -> None:
-        came = len(outcome.records)
-        if self._require_complete_windows:
-            raise transient_error(
-                f"{window}: Calltouch reported {outcome.total} SMS but returned {came} distinct "
-                "SMS, after several attempts. Nothing is lost: the next sync begins before this "
-                "window. If it persists, report it to Calltouch, or switch off the setting Fail on "
-                "incomplete data (require_complete_windows)."
-            )
-        self.incomplete.append(max(0, outcome.total - came))
+    def _check_sum(self) -> AirbyteTracedException | None:
+        """Compare the SMS of all windows with what Calltouch reports for the whole period.
+
+        A part's answer may be false as a whole, and a service may leave out what is sent in the
+        last second of a range: each answer is complete, and together they are not.
+        """
+        found = self.sms + sum(self.incomplete)
+        if found < self._reported <= MAX_TOTAL:
+            with suppress(RequestWindowSplitRequiredException):
+                # Some may have been deleted meanwhile.
+                self._reported = self._prefetcher.take(PageRequest(self._period)).total
+            if found < self._reported:
+                return self._incomplete(self._period, self._reported, found)
+        return None
+
+    def _incomplete(self, window: Window, total: int, came: int) -> AirbyteTracedException | None:
+        """Return why the sync must fail; None if it may go on: what is missing is counted then."""
+        if not self._require_complete_windows:
+            self.incomplete.append(max(0, total - came))
+            return None
+        return transient_error(
+            f"{window}: Calltouch reported {total} SMS but returned {came} distinct SMS, after "
+            "several attempts. Nothing is lost: the next sync begins before this window. If it "
+            "persists, report it to Calltouch, or switch off the setting Fail on incomplete data "
+            "(require_complete_windows)."
+        )

@@ -178,6 +178,8 @@ class SmsMessages(HttpStream):
             while sync.reader.windows and sync.reader.read > before:
                 before = sync.reader.read
                 yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
+            if sync.reader.error:
+                raise sync.reader.error
         finally:
             self._end()
 
@@ -200,6 +202,8 @@ class SmsMessages(HttpStream):
             while sync.reader.windows:
                 yield from self._read_window(sync)
             self._end()
+            if sync.reader.error:
+                raise sync.reader.error
 
     def _read_window(self, sync: "Sync") -> Iterator[StreamData]:
         try:
@@ -211,7 +215,10 @@ class SmsMessages(HttpStream):
         except BaseException:  # also where the CDK just stops reading
             self._end()
             raise
-        if not sync.reader.windows:
+        if sync.reader.error:
+            start = zoned(sync.plan.window.start, self._config.zone)
+            self.state = sync.state or {self.cursor_field: start}
+        elif not sync.reader.windows:
             self.state = {**self.state, **sync.plan.state}
 
     def _move_cursor(self, end: WindowEnd) -> None:
@@ -226,7 +233,7 @@ class SmsMessages(HttpStream):
         report = partial(print_rate_limited, self.name)
         prefetcher = Prefetcher(self._fetcher, self._parse, plan.window, report)
         reader = Reader(prefetcher, require_complete_windows=self._config.require_complete_windows)
-        self._sync = Sync(plan, reader, time.monotonic())
+        self._sync = Sync(plan, reader, dict(self.state), time.monotonic())
         return self._sync
 
     def _end(self) -> None:
@@ -279,10 +286,11 @@ class _Session(LimiterSession):
 
 
 class Sync(NamedTuple):
-    """A sync under way: what it reads, what reads it, and since when."""
+    """A sync under way: what it reads, what reads it, the state before it, and since when."""
 
     plan: Plan
     reader: Reader
+    state: MutableMapping[str, Any]
     started: float
 
 

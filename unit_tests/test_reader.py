@@ -146,6 +146,7 @@ def read(
                     sync.records += step
                 if stop and len(sync.records) >= stop:
                     return sync
+        sync.error = reader.error
     except AirbyteTracedException as error:
         sync.error = error
     finally:
@@ -290,6 +291,22 @@ def test_a_total_of_full_pages_that_is_a_cap_is_found_out(
 # What leaves, and when.
 
 
+@pytest.mark.parametrize(("count", "days"), [(60, 31), (500, 14), (500, 92), (2500, 31)])
+def test_a_range_of_which_the_last_days_alone_are_answered_is_found_out(
+    count: int, days: int
+) -> None:
+    account = Account(evenly(count), page_size=100)
+
+    def shorten(_: int) -> None:
+        body = account.bodies[-1]
+        earliest = api.read_wire_time(body["dateTo"]) - timedelta(days)
+        body["dateFrom"] = api.wire_time(max(earliest, api.read_wire_time(body["dateFrom"])))
+
+    account.before_answer = shorten
+    assert_complete(read(account), account)
+    assert len(account.bodies) < 160
+
+
 def test_records_leave_as_their_answers_have_them_the_oldest_window_first() -> None:
     account = Account(evenly(3000), page_size=1000)
     sync = read(account)
@@ -428,6 +445,42 @@ def test_a_count_that_never_fits_fails_soon_with_the_numbers_or_is_counted_as_se
     assert set(sync.reader.incomplete) == {lacking}
     assert len(sync.records) == count - sum(sync.reader.incomplete)
     assert len(account.bodies) < 60
+
+
+def second_before(account: Account) -> None:
+    """Read `dateTo` as if it were not included."""
+    body = account.bodies[-1]
+    body["dateTo"] = api.wire_time(api.read_wire_time(body["dateTo"]) - SECOND)
+
+
+@pytest.mark.parametrize("is_required", [True, False])
+@pytest.mark.parametrize("manner", ["an empty part", "the last second is left out"])
+def test_parts_that_hold_less_than_the_whole_are_incomplete(
+    manner: str, *, is_required: bool
+) -> None:
+    window = Window(START, START + timedelta(seconds=300))
+    rows = [row(START + n // 10 * SECOND, number(n)) for n in range(3000)]
+    account = Account(rows, page_size=100)
+    if manner == "an empty part":
+        account.spoil = lambda call, data: call == 3 and data.update(totalCountSms=0, smsDetails=[])
+    else:
+        account.before_answer = lambda _: second_before(account)
+    network = Network(account.fetch, latency=0)
+    sync = read(account, window, network, require_complete_windows=is_required)
+    lost = 3000 - len(sync.records)
+    assert lost > 0
+    if is_required:
+        assert f"reported 3000 SMS but returned {len(sync.records)} distinct SMS" in sync.words
+        assert sync.words.startswith(f"{window}: ")
+    else:
+        assert (sync.error, sync.reader.incomplete) == (None, [lost])
+
+
+def test_sms_that_are_deleted_meanwhile_are_not_missed() -> None:
+    account = Account(evenly(2500), page_size=100)
+    account.before_answer = lambda call: call == 6 and account.rows.pop()
+    sync = read(account)
+    assert (sync.error, len(sync.records)) == (None, 2499)
 
 
 def test_of_several_short_answers_the_best_counts() -> None:

@@ -223,6 +223,21 @@ def test_a_window_that_stays_incomplete_fails_or_is_warned_of_as_set(
     assert lacking == 2 * windows
 
 
+@pytest.mark.parametrize("state", [{}, {"dateSent": "2024-04-02T00:00:00+03:00"}])
+def test_a_sync_whose_windows_hold_less_than_the_period_goes_back_to_its_beginning(
+    serve: Serve, state: dict[str, Any]
+) -> None:
+    account = serve(Account(spread(2500), page_size=100))
+    account.spoil = lambda call, data: call == 3 and data.update(totalCountSms=0, smsDetails=[])
+    sync = read(stream(), state)
+    assert "reported 2500 SMS but returned" in sync.words
+    assert len(sync.records) < 2500
+    assert max(moment["dateSent"] for moment in sync.states) > sync.state["dateSent"]
+    assert sync.state == (state or {"dateSent": "2024-04-01T00:00:00+03:00"})
+    account.spoil = lambda *_: None
+    assert_complete(read(stream(), sync.state), account)
+
+
 def test_the_end_of_a_sync_sums_it_up(serve: Serve, logs: pytest.LogCaptureFixture) -> None:
     serve(Account(spread(25), page_size=10, faults={2: "429"}))
     read(stream())
