@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict, deque
 from contextlib import suppress
 from datetime import timedelta
+from operator import itemgetter
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -209,7 +210,7 @@ class Calltouch:
 
     async def get_stats(self, request: Request) -> Response:
         """Return the numbers."""
-        listed = {"bodies": list(self.bodies), "calls": sorted(self.calls)}
+        listed = {"bodies": list(self.bodies), "calls": sorted(self.calls, key=itemgetter(0))}
         return JSONResponse({**self.counts, **listed})
 
     async def reset_stats(self, request: Request) -> Response:

@@ -112,8 +112,9 @@ _RANGE: Final = (
     r"|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
 )
 _PASSING: Final = (
-    r"технич\w+\s+работ|попробуйте|повторите|исчерпан|балл|лимит.{0,20}запросов|запросов.{0,30}лимит"
-    r"|maintenance|try\sagain|retry|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
+    r"технич\w+\s+работ|балл|исчерпан|лимит.{0,20}запросов|запросов.{0,30}лимит"
+    r"|(?:попробуйте|повторите).{0,30}(?:позже|позднее|через)|(?:try\sagain|retry)\s(?:later|in\s)"
+    r"|maintenance|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
 )
 _LENGTH: Final = r"(?<!errorCode:\s)(?<!\d)\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {

@@ -146,6 +146,7 @@ LIMITS = [
     "The interval is too long",
     "dateTo must not be later than 31 days after dateFrom",
     "Период запроса превышает лимит: 31 день",
+    "Слишком большой период, попробуйте его сократить и повторите запрос",
     "Значение startDate не может быть позже 2024 года",
 ]
 NOT_NOW = [
@@ -154,6 +155,7 @@ NOT_NOW = [
     "Количество запросов превысило лимит",
     "Превышен суточный лимит API-баллов за период",
     "Service is being updated, please retry in 10 minutes",
+    "Период обновления данных: 5 минут. Повторите попытку позже",
 ]
 EMPTY: list[Any] = [None, "", {}, {"smsDetails": []}]
 NOTHING: list[Any] = [None, {}, [], *({"success": True, "data": data} for data in EMPTY)]
