@@ -112,9 +112,10 @@ _RANGE: Final = (
     r"|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
 )
 _PASSING: Final = (
-    r"технич\w+\s+работ|балл|исчерпан|лимит.{0,20}запросов|запросов.{0,30}лимит"
+    r"технич\w+\s+работ|временно|балл|исчерпан|лимит.{0,20}запросов|запросов.{0,30}лимит"
+    r"|(?:много|количеств\w+|числ\w+)\s+запросов"
     r"|(?:попробуйте|повторите).{0,30}(?:позже|позднее|через)|(?:try\sagain|retry)\s(?:later|in\s)"
-    r"|maintenance|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
+    r"|maintenance|temporar|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
 )
 _LENGTH: Final = r"(?<!errorCode:\s)(?<!\d)\d|больш|длинн|превы|long|large|exceed|max"
 _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
@@ -123,7 +124,7 @@ _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
     _PASSING: NotNow,
     # Not «Пробный период закончился».
-    rf"date_?(from|to)|(?=.*({_RANGE}))(?=.*({_LENGTH}))": RangeMessage,
+    rf"date_?(from|to)|\A(?=[\s\S]*({_RANGE}))(?=[\s\S]*({_LENGTH}))": RangeMessage,
     "errorCode:|errorMessage:": ApiError,
     "": OtherMessage,
 }
@@ -231,7 +232,9 @@ def _refusal(document: Any) -> ErrorBody | None:
     text = "; ".join(
         str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
-    kinds = (kind for known, kind in _MESSAGES.items() if re.search(known, text, re.IGNORECASE))
+    kinds = (
+        kind for known, kind in _MESSAGES.items() if re.search(known, text[:2_000], re.IGNORECASE)
+    )
     return next(kinds)(text) if text else None
 
 

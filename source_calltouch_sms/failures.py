@@ -145,7 +145,10 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
         case api.NotNow() if is_refusal or status in OK:
-            failure = Failure(f"Calltouch does not answer for now (HTTP {status})", NOT_NOW)
+            # Its words may be those of a limit to the range, after all.
+            failure = Failure(
+                f"Calltouch does not answer for now (HTTP {status})", NOT_NOW, splits_into="days"
+            )
 
         # Its dates.
         case api.RefusedRange() | api.RangeMessage() if is_refusal or status in OK:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
@@ -32,8 +33,8 @@ PAUSE_SECONDS: Final = 2
 """Between two such reads."""
 PASSES: Final = 2
 """After so many passes over a second's pages, almost all of its phone numbers have been seen."""
-LONG_SILENCE: Final = 31 * 86_400
-"""Seconds without SMS at a window's beginning that are asked for alone."""
+SHORT: Final = timedelta(days=31)
+"""Ranges up to this are expected to be answered as a whole."""
 BATCH: Final = 500
 """How many records leave before the next look at what to request."""
 
@@ -94,9 +95,7 @@ class Reader:
             window, *others = outcome.parts
             self.windows[:0] = others
         if isinstance(outcome, Incomplete):
-            error = self._incomplete(window, outcome.total, len(outcome.records))
-            if error:
-                raise error
+            self._report_incomplete(window, outcome.total, len(outcome.records))
         self._prefetcher.set_due([])
         latest, before = "", self.sms
         while batch := outcome.records[:BATCH]:
@@ -108,7 +107,10 @@ class Reader:
         self.read += 1
         logger.info(f"{window}: {self.sms - before} SMS emitted")
         if not self.windows:
-            self.error = self._check_sum()
+            try:
+                self._check_sum()
+            except AirbyteTracedException as error:
+                self.error = error
         yield WindowEnd(window, latest)
 
     def _count(self, window: Window, batch: list[Record]) -> str:
@@ -169,19 +171,20 @@ class Reader:
         return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
 
     def _check_start(self, window: Window, complete: Complete) -> None:
-        """See that there are no SMS before a window's first one, if that comes late.
+        """See that a long window holds no SMS before its first one, if that is of a later day.
 
         Some services may answer the last days alone of a range that is too long for them.
 
         Raises:
             RequestWindowSplitRequiredException: this one does.
         """
-        if window.seconds <= LONG_SILENCE:
-            return
-        first = min(map(completeness.second_of, complete.records), default="") or str(window.start)
-        silence = Window(window.start, Window.second(first).start - SECOND)
-        if silence.seconds > LONG_SILENCE and self._prefetcher.take(PageRequest(silence)).total:
-            self._longest_answered = (window.end.date() - silence.end.date()).days
+        records = complete.records if window.end - window.start > SHORT else []
+        times = filter(None, map(completeness.second_of, records))
+        first = datetime.fromisoformat(min(times, default=str(window.start)))
+        # What lies just before the first SMS may be part of what was answered.
+        silence = Window(window.start, min(first, window.end - SHORT) - SECOND)
+        if first.date() > window.start.date() and self._prefetcher.take(PageRequest(silence)).total:
+            self._longest_answered = (window.end.date() - first.date()).days + 1
             raise RequestWindowSplitRequiredException
 
     def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
@@ -283,7 +286,7 @@ class Reader:
         logger.warning("%s: too long for Calltouch. Asking for %s days at once.", window, at_once)
         return Split(window.days(at_once))
 
-    def _check_sum(self) -> AirbyteTracedException | None:
+    def _check_sum(self) -> None:
         """Compare the SMS of all windows with what Calltouch reports for the whole period.
 
         A part's answer may be false as a whole, and a service may leave out what is sent in the
@@ -291,21 +294,18 @@ class Reader:
         """
         found = self.sms + sum(self.incomplete)
         if found < self._reported <= MAX_TOTAL:
-            with suppress(RequestWindowSplitRequiredException):
-                # Some may have been deleted meanwhile.
+            # Some may have been deleted meanwhile. Without an answer, they count as missing.
+            with suppress(AirbyteTracedException, RequestWindowSplitRequiredException):
                 self._reported = self._prefetcher.take(PageRequest(self._period)).total
             if found < self._reported:
-                return self._incomplete(self._period, self._reported, found)
-        return None
+                self._report_incomplete(self._period, self._reported, found)
 
-    def _incomplete(self, window: Window, total: int, came: int) -> AirbyteTracedException | None:
-        """Return why the sync must fail; None if it may go on: what is missing is counted then."""
-        if not self._require_complete_windows:
-            self.incomplete.append(max(0, total - came))
-            return None
-        return transient_error(
-            f"{window}: Calltouch reported {total} SMS but returned {came} distinct SMS, after "
-            "several attempts. Nothing is lost: the next sync begins before this window. If it "
-            "persists, report it to Calltouch, or switch off the setting Fail on incomplete data "
-            "(require_complete_windows)."
-        )
+    def _report_incomplete(self, window: Window, total: int, came: int) -> None:
+        if self._require_complete_windows:
+            raise transient_error(
+                f"{window}: Calltouch reported {total} SMS but returned {came} distinct SMS, after "
+                "several attempts. Nothing is lost: the next sync begins before this window. If it "
+                "persists, report it to Calltouch, or switch off the setting Fail on incomplete "
+                "data (require_complete_windows)."
+            )
+        self.incomplete.append(max(0, total - came))

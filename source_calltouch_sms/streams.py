@@ -31,7 +31,7 @@ from source_calltouch_sms.prefetcher import Prefetcher
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, RateLimiter
 from source_calltouch_sms.reader import Reader, WindowEnd
 from source_calltouch_sms.records import RecordMaker, wall_time, zoned
-from source_calltouch_sms.windows import PageRequest, Window
+from source_calltouch_sms.windows import SECOND, PageRequest, Window
 
 LAG: Final = timedelta(minutes=1)
 """How far back "now" is: clocks differ, and the newest seconds are still being written."""
@@ -216,8 +216,8 @@ class SmsMessages(HttpStream):
             self._end()
             raise
         if sync.reader.error:
-            start = zoned(sync.plan.window.start, self._config.zone)
-            self.state = sync.state or {self.cursor_field: start}
+            before = zoned(sync.plan.window.start - SECOND, self._config.zone)
+            self.state = sync.state or {self.cursor_field: before}
         elif not sync.reader.windows:
             self.state = {**self.state, **sync.plan.state}
 

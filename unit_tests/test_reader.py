@@ -476,6 +476,23 @@ def test_parts_that_hold_less_than_the_whole_are_incomplete(
         assert (sync.error, sync.reader.incomplete) == (None, [lost])
 
 
+def test_what_is_missing_counts_also_if_calltouch_no_longer_answers() -> None:
+    account = Account(evenly(2500), page_size=100)
+    account.spoil = lambda call, data: call == 3 and data.update(totalCountSms=0, smsDetails=[])
+    whole = {
+        name: api.wire_time(at) for name, at in zip(("dateFrom", "dateTo"), YEARS, strict=True)
+    }
+
+    def revoke(call: int) -> None:
+        if call > 1 and account.bodies[-1] == whole:
+            account.faults[call] = "revoked"
+
+    account.before_answer = revoke
+    sync = read(account)
+    assert account.faults
+    assert "reported 2500 SMS but returned" in sync.words
+
+
 def test_sms_that_are_deleted_meanwhile_are_not_missed() -> None:
     account = Account(evenly(2500), page_size=100)
     account.before_answer = lambda call: call == 6 and account.rows.pop()
