@@ -107,12 +107,13 @@ class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
+_DAYS: Final = r"(?<!через\s)(?<!in\s)\b\d+[\s-](?:д(?:ень|ня|ней)|мес|сут|days?)"
 _RANGE: Final = (
     r"(?-i:\bdate|_date|Date|DATE)|period|range|interval|период|диапазон|интервал|промежут"
-    r"|\bдат[аыуе]|\d\s(?:д(?:ень|ня|ней)|мес|сут|days)"
+    r"|\bдат[аыуе]"
 )
 _PASSING: Final = (
-    r"технич\w+\s+работ|временно|балл|исчерпан|лимит.{0,20}запросов|запросов.{0,30}лимит"
+    r"технич\w+\s+работ|\bвременно|балл|исчерпан|лимит.{0,20}запросов|запросов.{0,30}лимит"
     r"|(?:много|количеств\w+|числ\w+)\s+запросов"
     r"|(?:попробуйте|повторите).{0,30}(?:позже|позднее|через)|(?:try\sagain|retry)\s(?:later|in\s)"
     r"|maintenance|temporar|too\smany\srequests|(?:rate|requests?|points?)\slimit|quota"
@@ -122,6 +123,7 @@ _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     r"invalid\s+credentials": InvalidCredentials,
     r"не\s+имеет\s+доступа": NoAccess,
     r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
+    _DAYS: RangeMessage,
     _PASSING: NotNow,
     # Not «Пробный период закончился».
     rf"date_?(from|to)|\A(?=[\s\S]*({_RANGE}))(?=[\s\S]*({_LENGTH}))": RangeMessage,

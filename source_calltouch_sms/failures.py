@@ -145,10 +145,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
         case api.NotNow() if is_refusal or status in OK:
-            # Its words may be those of a limit to the range, after all.
-            failure = Failure(
-                f"Calltouch does not answer for now (HTTP {status})", NOT_NOW, splits_into="days"
-            )
+            failure = Failure(f"Calltouch does not answer for now (HTTP {status})", NOT_NOW)
 
         # Its dates.
         case api.RefusedRange() | api.RangeMessage() if is_refusal or status in OK:

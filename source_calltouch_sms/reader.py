@@ -179,8 +179,9 @@ class Reader:
             RequestWindowSplitRequiredException: this one does.
         """
         records = complete.records if window.end - window.start > SHORT else []
-        times = filter(None, map(completeness.second_of, records))
-        first = datetime.fromisoformat(min(times, default=str(window.start)))
+        start = window.start.isoformat()
+        times = (time for time in map(completeness.second_of, records) if time >= start)
+        first = datetime.fromisoformat(min(times, default=start))
         # What lies just before the first SMS may be part of what was answered.
         silence = Window(window.start, min(first, window.end - SHORT) - SECOND)
         if first.date() > window.start.date() and self._prefetcher.take(PageRequest(silence)).total:
@@ -265,8 +266,7 @@ class Reader:
     def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> None:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
         page_size = self._prefetcher.page_size
-        known = gathered.phone_numbers(int(PART_SHARE * page_size))
-        groups = [(numbers, MAX_TOTAL) for numbers in known]
+        groups = [(part, MAX_TOTAL) for part in gathered.phone_numbers(int(PART_SHARE * page_size))]
         while groups:
             numbers, whole = groups.pop()
             answer = self._prefetcher.take(PageRequest(window, 1, numbers))

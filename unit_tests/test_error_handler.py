@@ -237,15 +237,13 @@ def test_a_body_that_is_found_to_be_no_page_when_it_is_due_is_explained() -> Non
         (response("", 504, A_DAY_AND_A_SECOND), SPLIT),
         *((response("", 504, asked), SPLIT) for asked in (A_DAY, AN_HOUR)),
         (response("", 504, UNDER_AN_HOUR), RETRY),
-        # Or a limit to the range: «Превышен лимит: период запросов не более 31 дня».
-        (response(SPENT, 400, TWO_DAYS), SPLIT),
-        (response(SPENT, 400, A_DAY), RETRY),
         # It is not known what was asked for.
         *((response("", 504, asked), RETRY) for asked in UNKNOWN),
         # The length is not to blame.
         (response("", 429, TWO_DAYS), RETRY),
         (response(HTML, 403, TWO_DAYS), RETRY),
         (response("", 200, TWO_DAYS), RETRY),
+        (response(SPENT, 400, TWO_DAYS), RETRY),
         (failed(exceptions.ConnectTimeout()), RETRY),
     ],
     ids=repr,

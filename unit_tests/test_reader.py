@@ -307,6 +307,11 @@ def test_a_range_of_which_the_last_days_alone_are_answered_is_found_out(
     assert len(account.bodies) < 160
 
 
+def test_dates_before_a_long_window_are_no_fault() -> None:
+    account = Account([*evenly(60), row("01-01-0001 00:00:00", _at=api.wire_time(YEARS.end))])
+    assert_complete(read(account), account)
+
+
 def test_records_leave_as_their_answers_have_them_the_oldest_window_first() -> None:
     account = Account(evenly(3000), page_size=1000)
     sync = read(account)
