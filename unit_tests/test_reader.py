@@ -291,20 +291,28 @@ def test_a_total_of_full_pages_that_is_a_cap_is_found_out(
 # What leaves, and when.
 
 
+def shorten(account: Account, days: int) -> None:
+    """Answer the last days alone of a longer range."""
+    body = account.bodies[-1]
+    earliest = api.read_wire_time(body["dateTo"]) - timedelta(days)
+    body["dateFrom"] = api.wire_time(max(earliest, api.read_wire_time(body["dateFrom"])))
+
+
 @pytest.mark.parametrize(("count", "days"), [(60, 31), (500, 14), (500, 92), (2500, 31)])
 def test_a_range_of_which_the_last_days_alone_are_answered_is_found_out(
     count: int, days: int
 ) -> None:
     account = Account(evenly(count), page_size=100)
-
-    def shorten(_: int) -> None:
-        body = account.bodies[-1]
-        earliest = api.read_wire_time(body["dateTo"]) - timedelta(days)
-        body["dateFrom"] = api.wire_time(max(earliest, api.read_wire_time(body["dateFrom"])))
-
-    account.before_answer = shorten
+    account.before_answer = lambda _: shorten(account, days)
     assert_complete(read(account), account)
     assert len(account.bodies) < 160
+
+
+def test_also_if_only_the_last_of_these_days_has_sms() -> None:
+    year = Window(START, START + timedelta(days=365))
+    account = Account([row(year.end - timedelta(days=days)) for days in (200, 40, 2)])
+    account.before_answer = lambda _: shorten(account, 31)
+    assert_complete(read(account, year), account)
 
 
 def test_dates_before_a_long_window_are_no_fault() -> None:
