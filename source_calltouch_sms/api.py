@@ -107,9 +107,11 @@ class Undocumented(ErrorBody):
     """Valid JSON that matches no documented response. Its text: keys and types, no values."""
 
 
+_MAX_WORDS: Final = 2_000
+"""How far a message is searched: the words that tell its kind stand at its beginning."""
 _DAYS: Final = r"(?<!через\s)(?<!in\s)\b\d+[\s-](?:д(?:ень|ня|ней)|мес|сут|days?)"
 _RANGE: Final = (
-    r"(?-i:\bdate|_date|Date|DATE)|period|range|interval|период|диапазон|интервал|промежут"
+    rf"{_DAYS}|(?-i:\bdate|_date|Date|DATE)|period|range|interval|период|диапазон|интервал|промежут"
     r"|\bдат[аыуе]"
 )
 _PASSING: Final = (
@@ -234,9 +236,8 @@ def _refusal(document: Any) -> ErrorBody | None:
     text = "; ".join(
         str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
-    kinds = (
-        kind for known, kind in _MESSAGES.items() if re.search(known, text[:2_000], re.IGNORECASE)
-    )
+    start = text[:_MAX_WORDS]
+    kinds = (kind for known, kind in _MESSAGES.items() if re.search(known, start, re.IGNORECASE))
     return next(kinds)(text) if text else None
 
 

@@ -14,6 +14,7 @@ until one answer holds it: a range is split by time, a second by phone numbers.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from source_calltouch_sms.api import MAX_NUMBERS
@@ -79,6 +80,13 @@ def times(pages: Iterable[Answer]) -> Counter[str]:
     counts = Counter(second_of(record) for page in pages for record in page.records)
     del counts[""]
     return counts
+
+
+def first_time(window: Window, records: Iterable[Record]) -> datetime:
+    """Return the wall time of a window's first SMS; the window's start where it has none."""
+    start = window.start.isoformat()
+    times = (time for time in map(second_of, records) if time >= start)
+    return datetime.fromisoformat(min(times, default=start))
 
 
 def fits(pages: list[Answer]) -> bool:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from airbyte_cdk.sources.streams.http.request_window_split_exception import (
@@ -178,15 +178,15 @@ class Reader:
         Raises:
             RequestWindowSplitRequiredException: this one does.
         """
-        records = complete.records if window.end - window.start > SHORT else []
-        start = window.start.isoformat()
-        times = (time for time in map(completeness.second_of, records) if time >= start)
-        first = datetime.fromisoformat(min(times, default=start))
-        # What lies just before the first SMS may be part of what was answered.
-        silence = Window(window.start, min(first, window.end - SHORT) - SECOND)
-        if first.date() > window.start.date() and self._prefetcher.take(PageRequest(silence)).total:
-            self._longest_answered = (window.end.date() - first.date()).days + 1
-            raise RequestWindowSplitRequiredException
+        if window.end - window.start <= SHORT:
+            return
+        first = completeness.first_time(window, complete.records)
+        if first.date() > window.start.date():
+            # What lies just before the first SMS may be part of what was answered.
+            silence = Window(window.start, min(first, window.end - SHORT) - SECOND)
+            if self._prefetcher.take(PageRequest(silence)).total:
+                self._longest_answered = (window.end.date() - first.date()).days + 1
+                raise RequestWindowSplitRequiredException
 
     def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
         """Check a total of full pages, where the service may have stopped counting.

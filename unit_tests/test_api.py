@@ -223,6 +223,7 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         (refusal(("pageOfResult", "Мало")), api.ValidationError, "pageOfResult: Мало"),
         (refusal(("dateFrom", TOO_LONG)), api.RefusedRange, f"dateFrom: {TOO_LONG}"),
         (refusal((None, TOO_LONG)), api.RefusedRange, TOO_LONG),
+        (refusal(("", "Не более 31 дня")), api.RefusedRange, ": Не более 31 дня"),
         (refusal(("", LIMITS[0])), api.RefusedRange, f": {LIMITS[0]}"),
         (refusal(("dateTo", "Мало"), indexed=True), api.RefusedRange, "dateTo: Мало"),
         (

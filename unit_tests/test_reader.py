@@ -288,9 +288,6 @@ def test_a_total_of_full_pages_that_is_a_cap_is_found_out(
     assert len(account.bodies) <= most
 
 
-# What leaves, and when.
-
-
 def shorten(account: Account, days: int) -> None:
     """Answer the last days alone of a longer range."""
     body = account.bodies[-1]
@@ -308,16 +305,24 @@ def test_a_range_of_which_the_last_days_alone_are_answered_is_found_out(
     assert len(account.bodies) < 160
 
 
-def test_also_if_only_the_last_of_these_days_has_sms() -> None:
+def test_a_range_cut_to_its_last_days_is_found_out_where_only_the_last_of_them_has_sms() -> None:
     year = Window(START, START + timedelta(days=365))
     account = Account([row(year.end - timedelta(days=days)) for days in (200, 40, 2)])
     account.before_answer = lambda _: shorten(account, 31)
     assert_complete(read(account, year), account)
 
 
-def test_dates_before_a_long_window_are_no_fault() -> None:
+def test_a_date_before_a_long_window_is_no_fault() -> None:
     account = Account([*evenly(60), row("01-01-0001 00:00:00", _at=api.wire_time(YEARS.end))])
     assert_complete(read(account), account)
+
+
+def test_the_first_day_of_the_calendar_can_be_empty() -> None:
+    account = Account([])
+    assert_complete(read(account, Window(datetime(1, 1, 1), datetime(1, 12, 31))), account)
+
+
+# What leaves, and when.
 
 
 def test_records_leave_as_their_answers_have_them_the_oldest_window_first() -> None:
@@ -492,12 +497,9 @@ def test_parts_that_hold_less_than_the_whole_are_incomplete(
 def test_what_is_missing_counts_also_if_calltouch_no_longer_answers() -> None:
     account = Account(evenly(2500), page_size=100)
     account.spoil = lambda call, data: call == 3 and data.update(totalCountSms=0, smsDetails=[])
-    whole = {
-        name: api.wire_time(at) for name, at in zip(("dateFrom", "dateTo"), YEARS, strict=True)
-    }
 
     def revoke(call: int) -> None:
-        if call > 1 and account.bodies[-1] == whole:
+        if call > 1 and account.bodies[-1] == account.bodies[0]:
             account.faults[call] = "revoked"
 
     account.before_answer = revoke
