@@ -154,7 +154,7 @@ class CalltouchBackoffStrategy(BackoffStrategy):
 
 
 def is_no_retry_line(record: logging.LogRecord) -> bool:
-    """Drop the CDK's own line for a retry: it says "Rate limit exceeded" whatever the cause."""
+    """Tell whether to log a line: not the CDK's own of a retry, which always says "Rate limit"."""
     return not record.getMessage().startswith("UserDefinedBackoffException:")
 
 

@@ -2,9 +2,10 @@
 
     AirbyteTracedException      ends a check or a sync: a sentence for the person who set it up
     ├── config_error            that person can fix it: a setting, or a right in Calltouch
-    │   └── RefusedError        Calltouch refused this request; another may be answered
     ├── transient_error         time fixes it
-    └── system_error            the connector's developers can: a bug, or an API that changed
+    ├── system_error            the connector's developers can: a bug, or an API that changed
+    └── RefusedError            Calltouch refused this request; another may be answered. A
+                                config_error, or transient where the settings were right before
 
     requests.RequestException   a request without an answer: the error handler decides
     └── AnswerTooLargeError     the answer was given up for its size

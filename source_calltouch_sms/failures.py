@@ -144,6 +144,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             advice = CLOCKS if isinstance(body, api.NotBegun) and reaches_today else FIELDS
             failure = _refused("Calltouch refused the request", advice, errors.RefusedError)
 
+        # What passes, by its words.
         case api.NotNow() if is_refusal or status in OK:
             failure = Failure(f"Calltouch does not answer for now (HTTP {status})", NOT_NOW)
 
