@@ -40,7 +40,6 @@ OURS = Connector("this connector", f"{_SCRIPTS}/source-calltouch-sms read", "inc
 TUTORIAL = Connector("minimal CDK source", f"{sys.executable} -m benchmarks.tutorial read")
 _MANIFEST = f"{_SCRIPTS}/source-declarative-manifest read --manifest-path benchmarks/manifest.yaml"
 MANIFEST = Connector("low-code manifest", _MANIFEST, "incremental")
-FLOOR = Connector("CDK alone", f"{sys.executable} -m benchmarks.floor read")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from benchmarks.connectors import FLOOR, MANIFEST, OURS, RATE, TUTORIAL, account, sync, timed
+from benchmarks.connectors import MANIFEST, OURS, RATE, TUTORIAL, account, sync, timed
 
 Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ def speed(size: float) -> list[Row]:
     rows: list[Row] = []
     with account(150_000 * size, 0, "--order ascending") as sandbox:
         day, all_days = (sandbox.config(end_date=end) for end in (sandbox.start_date, _yesterday()))
-        for connector in (OURS, TUTORIAL, MANIFEST, FLOOR):
+        for connector in (OURS, TUTORIAL, MANIFEST):
             rounds = range(1 if connector is MANIFEST else 3)
             short, long = ([sync(connector, c) for _ in rounds] for c in (day, all_days))
             # What a day takes is subtracted: nearly all of it is the start of the process.
@@ -35,10 +35,9 @@ def speed(size: float) -> list[Row]:
             rows.append(
                 {"": connector.name, "CPU an SMS, µs": round(cpu, 1), "memory, MB": megabytes}
             )
-    ours, tutorial, manifest, floor = (row["CPU an SMS, µs"] for row in rows)
+    ours, tutorial, manifest = (row["CPU an SMS, µs"] for row in rows)
     rows[1]["ours, times that"] = {"value": round(ours / tutorial, 2), "at_most": 1.15}
     rows[2]["ours, times that"] = {"value": round(ours / manifest, 2), "at_most": 0.2}
-    rows[3]["ours, times that"] = round(ours / floor, 2)
     return rows
 
 

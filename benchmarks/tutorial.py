@@ -61,8 +61,6 @@ class SmsMessages(HttpStream):
 class SourceTutorial(AbstractSource):
     """The one stream."""
 
-    stream = SmsMessages
-
     def spec(self, logger: logging.Logger) -> ConnectorSpecification:
         return ConnectorSpecification(connectionSpecification={"type": "object"})
 
@@ -70,7 +68,7 @@ class SourceTutorial(AbstractSource):
         return True, None
 
     def streams(self, config: Mapping[str, Any]) -> list[Stream]:
-        return [self.stream(config)]
+        return [SmsMessages(config)]
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ numbers below count them:
 ``POST /_sandbox/reset-stats``
     Set all numbers back to 0, the day's spent points too.
 ``POST /_sandbox/clock`` ``{"forward_seconds": n}``
-    Move the account's clock n seconds ahead: statuses settle, SMS made by ``--ahead`` appear, and
-    the current day, after which no date may be asked for, moves too.
+    Move the account's clock n seconds ahead: statuses settle, and the current day, after which no
+    date may be asked for, moves too.
 ``POST /_sandbox/faults`` ``[{"kind": "503", "at": 1}, ...]``
     Replace the plan of faults; ``[]`` ends them. See ``faults.py`` for the kinds.
 ``GET /_sandbox/sms``
@@ -25,6 +25,4 @@ numbers below count them:
     Add rows, however late or odd. They are served exactly as given, and their status stays. A row
     whose ``dateSent`` is not a date is found where the made SMS end, some two minutes before the
     start.
-``DELETE /_sandbox/sms`` ``[{"phoneNumber": ..., "dateSent": ..., "smsMessage": ...}, ...]``
-    For each row delete one SMS that has these three values, written as ``GET`` shows them.
 """

@@ -17,7 +17,6 @@ from sandbox.texts import PASSED_ON, QUEUED, UNANSWERED, UNDELIVERED
 
 Row = Mapping[str, object]
 
-IDENTITY = ("phoneNumber", "dateSent", "smsMessage")
 SLOWEST = 3 * 86_400  # seconds; no status settles later than this after the SMS was sent
 # No area or operator code of the +7 zone begins with 0: the digit is reserved for the trunk prefix.
 # So +7 000 xxx-xx-xx looks like a phone number and can be nobody's.
@@ -94,16 +93,6 @@ class Account:
         """Add an SMS that appears later than others, to the number with these ten digits."""
         row = {"phoneNumber": f"7{number}", "dateSent": f"{at:{DAY_FIRST}}", **shown(PASSED_ON)}
         self.add([row | {"smsMessage": f"Это SMS появилось позже других: {self.changes}"}])
-
-    def delete(self, row: Row) -> bool:
-        """Delete an SMS with this phone number, second and text; tell whether there was one."""
-        at = self.wall_time(str(row.get("dateSent")))
-        for sms in self.find(at, at) if at else []:
-            (found,) = self.rows([sms])
-            if all(found.get(name) == row.get(name) for name in IDENTITY):
-                self.remove([sms])
-                return True
-        return False
 
     def remove(self, gone: Sequence[Sms]) -> None:
         """Delete SMS."""

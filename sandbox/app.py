@@ -89,7 +89,6 @@ class Calltouch:
                 Route("/_sandbox/faults", self.set_faults, methods=["POST"]),
                 Route("/_sandbox/sms", self.get_sms),
                 Route("/_sandbox/sms", self.add_sms, methods=["POST"]),
-                Route("/_sandbox/sms", self.delete_sms, methods=["DELETE"]),
             ],
             middleware=[Middleware(GZipMiddleware, compresslevel=1)] * self.options.gzip,
             exception_handlers={404: self.elsewhere},
@@ -238,11 +237,4 @@ class Calltouch:
     async def add_sms(self, request: Request) -> Response:
         """Add rows as they are given."""
         self.account.add(await request.json())
-        return JSONResponse({})
-
-    async def delete_sms(self, request: Request) -> Response:
-        """For each given row delete one SMS with its phone number, second and text."""
-        for row in await request.json():
-            if not self.account.delete(row):
-                return JSONResponse({"error": f"no such SMS: {row}"}, 400)
         return JSONResponse({})

@@ -28,7 +28,7 @@ from typing import Any
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sandbox.rules import api_error, message, validation_error
+from sandbox.rules import api_error, message
 
 Rule = dict[str, Any]
 Right = Callable[[], Response]
@@ -120,7 +120,6 @@ def status_page(status: int) -> Response:
 
 
 # Answers that come in place of the right one: HTTP status, words, and the body made of them.
-NO_PROJECT = "Проект не найден"
 ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     **{
         str(status): (status, f"{status} {HTTPStatus(status).phrase}", page)
@@ -129,19 +128,8 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
     "firewall": (403, "403 Forbidden", page),
     "html": (200, "Помощь Calltouch", page),
     "empty": (200, "", str.encode),
-    # Words at each level at which they were met.
-    "message": (404, NO_PROJECT, lambda words: {"message": words}),
-    "error-message": (400, NO_PROJECT, lambda words: {"errorMessage": words}),
-    "data-message": (400, NO_PROJECT, message),
-    "data-error-message": (400, NO_PROJECT, lambda words: {"data": {"errorMessage": words}}),
-    "violation": (
-        422,
-        "Период не может быть больше 90 дней",
-        lambda words: validation_error([("dateFrom", words)]),
-    ),
     "other-words": (200, "Отчет формируется, повторите запрос позже", message),
     "token-revoked": (200, "Invalid credentials.", lambda words: {"message": words}),
-    "token-refused": (403, "Invalid credentials", lambda words: {"message": words}),
     "api-error": (200, "Внутренняя ошибка сервера", lambda words: api_error(500, words)),
     "permanent": (400, "Нет активного виджета", lambda words: api_error(10003, words)),
     # JSON that is no page.
@@ -155,7 +143,6 @@ ANSWERS: dict[str, tuple[int, str, Callable[[str], object]]] = {
 CHANGES: dict[str, Callable[[dict[str, Any], int], None]] = {
     # It lacks so many SMS, its total counts them; 10000 empty it.
     "short-page": lambda data, rows: data.update(smsDetails=data["smsDetails"][:-rows]),
-    "wrong-total": lambda data, rows: data.update(totalCountSms=int(data["totalCountSms"]) + rows),
     "null-total": lambda data, _: data.update(totalCountSms=None),
     "rows-as-object": lambda data, _: data.update(smsDetails=dict(enumerate(data["smsDetails"]))),
 }

@@ -39,7 +39,6 @@ def read_options(words: Sequence[str]) -> argparse.Namespace:
     add("--sms", type=int, default=25_000, help="number of SMS")
     add("--zone", type=ZoneInfo, default="Europe/Moscow", help="the account's time zone")
     add("--days", type=int, default=365, help="how far back the SMS reach")
-    add("--ahead", type=int, default=0, help="days to come of which there are SMS, too")
     shapes = ("even", "late", "burst", "empty", "business")
     about = (
         "spread evenly; nine tenths in 30 days; 31,000 in one second; none; or as of a business:"

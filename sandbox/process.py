@@ -61,10 +61,6 @@ class Sandbox:
         """Add rows, which are served exactly as given."""
         self._control("POST", "sms", rows)
 
-    def delete_sms(self, rows: Sequence[dict[str, Any]]) -> None:
-        """For each row delete one SMS with its phone number, second and text."""
-        self._control("DELETE", "sms", rows)
-
     def _control(self, verb: str, name: str, body: object = None) -> Any:
         address = f"http://{urlsplit(self.url).netloc}/_sandbox/{name}"
         response = requests.request(verb, address, json=body, timeout=_TIMEOUT)

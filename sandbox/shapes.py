@@ -33,8 +33,8 @@ class _Span(NamedTuple):
 def sent(
     options: argparse.Namespace, since: float, until: float, dice: random.Random
 ) -> list[Sent]:
-    """Return the account's SMS by time, up to `ahead` days later than `until`."""
-    spans = list(_spans(options, since, until + options.ahead * DAY, dice))
+    """Return the account's SMS by time."""
+    spans = list(_spans(options, since, until, dice))
     texts = {text: _of_length(text, options.text_length) for text in TEMPLATES}
     weight, passed = sum(span.weight for span in spans) or 1, 0.0
     sms: list[Sent] = []

@@ -1,5 +1,6 @@
 """The state, and what a sync reads by it: `source_calltouch_sms.cursor`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from source_calltouch_sms.cursor import EARLY, NEW_SMS_ONLY, Plan, plan_sync
 from source_calltouch_sms.records import wall_time, zoned
 from source_calltouch_sms.streams import LAG
 from source_calltouch_sms.windows import Window
-from unit_tests.account import START, Account
+from unit_tests.account import START, Account, identity, row
 from unit_tests.conftest import END, NOW, Serve, read, spread, stream
 from unit_tests.conftest import settings as form
 
@@ -222,6 +223,22 @@ def test_the_moment_is_saved_with_the_last_window_and_not_before(serve: Serve) -
     assert len(meanwhile) > 2
     assert set(meanwhile) == {"2024-06-14T08:00:00Z"}
     assert last == "2024-06-15T09:00:00Z"
+
+
+def test_late_statuses_and_late_sms_come_when_the_interval_has_passed(serve: Serve) -> None:
+    account = serve(Account(spread(300)))
+    sync = read(stream(**DAILY))
+    table = sync.table
+    late = row(END - timedelta(days=1), text="late")
+    account.rows += [late, *(row(END + n * timedelta(hours=1), text="new") for n in range(24))]
+    for sms in account.rows[-35:]:
+        sms["smsStatus"] = "settled"
+    for hours, texts in ((23, {"new"}), (25, {"late", "new"}), (26, {"new"})):
+        sync = read(stream(NOW.add(hours=hours), **DAILY), sync.state)
+        assert {record["smsMessage"] for record in sync.records} & {"late", "new"} == texts
+        table |= sync.table
+    statuses = Counter((identity(sms), sms["smsStatus"]) for sms in table.values())
+    assert statuses == Counter((identity(sms), sms["smsStatus"]) for sms in account.rows)
 
 
 def test_no_interval_is_longer_than_what_a_failed_sync_goes_back() -> None:
