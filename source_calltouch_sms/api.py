@@ -68,7 +68,7 @@ class ValidationError(ErrorBody):
 
 
 class RefusedRange(ErrorBody):
-    """Violations of the dates in undocumented words: the range is too long, or too old."""
+    """Undocumented words about the dates: the range is too long, or too old."""
 
 
 class NotBegun(ErrorBody):
@@ -83,12 +83,8 @@ class OtherMessage(ErrorBody):
     """A message of the documented form, but not one that the documentation lists."""
 
 
-class NotNow(OtherMessage):
+class NotNow(ErrorBody):
     """An undocumented message of what passes: maintenance, spent API points, a request limit."""
-
-
-class RangeMessage(OtherMessage):
-    """An undocumented message about the requested range."""
 
 
 class NotJson(ErrorBody):
@@ -125,10 +121,10 @@ _MESSAGES: Final[dict[str, type[ErrorBody]]] = {
     r"invalid\s+credentials": InvalidCredentials,
     r"не\s+имеет\s+доступа": NoAccess,
     r"не\s+указано\s+обязательное\s+поле|синтаксическая\s+ошибка\s+json": UnusableRequest,
-    _DAYS: RangeMessage,
+    _DAYS: RefusedRange,
     _PASSING: NotNow,
     # Not «Пробный период закончился».
-    rf"date_?(from|to)|\A(?=[\s\S]*({_RANGE}))(?=[\s\S]*({_LENGTH}))": RangeMessage,
+    rf"date_?(from|to)|\A(?=[\s\S]*({_RANGE}))(?=[\s\S]*({_LENGTH}))": RefusedRange,
     "errorCode:|errorMessage:": ApiError,
     "": OtherMessage,
 }

@@ -149,7 +149,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
             failure = Failure(f"Calltouch does not answer for now (HTTP {status})", NOT_NOW)
 
         # Its dates.
-        case api.RefusedRange() | api.RangeMessage() if is_refusal or status in OK:
+        case api.RefusedRange() if is_refusal or status in OK:
             reason = "Calltouch refused the dates requested"
             advice = CLOCKS if reaches_today else LONG_PAST
             failure = Failure(reason, advice, config_error, retry_seconds=0, splits_into="days")
