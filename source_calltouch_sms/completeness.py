@@ -6,14 +6,14 @@ until one answer holds it: a range is split by time, a second by phone numbers.
 - One answer with as many rows as it reports is complete, in whatever order.
 - Pages are complete when all report the same total, their rows add up to it, and no SMS is on two
   of them. That may be two identical SMS, or one served twice and another not at all. So its
-  second, or its phone number, is asked for alone: the answer takes the place of the pages' rows
-  about it, if it is complete and has as many, and if the window's total is the same afterwards.
+  second is asked for alone: the answer takes the place of the pages' rows of it, if it is complete
+  and has as many, and if the window's total is the same afterwards.
 - The answers about a second that none of them holds are united: of identical SMS, as many count as
   one answer had.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -35,34 +35,16 @@ class Answer(NamedTuple):
         return len(self.records) == self.total
 
 
-class Complete(NamedTuple):
-    """These records are every SMS of the window, each once."""
-
-    records: list[Record]
-
-
 class Ambiguous(NamedTuple):
-    """SMS of these seconds, `2024-04-01T15:05:32`, and phone numbers are on two pages."""
+    """SMS of these seconds, `2024-04-01T15:05:32`, are on two pages."""
 
     seconds: tuple[str, ...]
-    phone_numbers: tuple[str, ...]
 
 
 class Split(NamedTuple):
     """Too many SMS, too long, or pages that contradict each other: read these parts instead."""
 
     parts: list[Window]
-
-
-class Incomplete(NamedTuple):
-    """Calltouch reports `total` SMS and has returned fewer so far: these, each once."""
-
-    total: int
-    records: list[Record]
-
-
-class Inconsistent(NamedTuple):
-    """The pages contradict each other, so they prove nothing."""
 
 
 def second_of(record: Record) -> str:
@@ -97,41 +79,30 @@ def fits(pages: list[Answer]) -> bool:
     return last.total == first.total and len(last.records) == due > 0
 
 
-def check_pages(pages: list[Answer]) -> Complete | Ambiguous | Inconsistent:
-    """Say what the pages of a window prove."""
+def check_pages(pages: list[Answer]) -> Answer | Ambiguous | None:
+    """Return every SMS of a window, as its pages hold it; None if they prove nothing."""
     records = [record for page in pages for record in page.records]
     if any(page.total != len(records) for page in pages):
-        return Inconsistent()
+        return None
     if len({record["smsKey"] for record in records}) == len(records):
-        return Complete(records)
+        return Answer(len(records), records)
     counts = Counter(record["smsKey"] for record in records)  # within a page, keys are distinct
-    ambiguous = [record for record in records if counts[record["smsKey"]] > 1]
-    seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
-    if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
-        return Inconsistent()
-    return Ambiguous((*sorted(seconds),), (*sorted(numbers),))
+    seconds = {second_of(record) for record in records if counts[record["smsKey"]] > 1}
+    return None if "" in seconds else Ambiguous((*sorted(seconds),))
 
 
-def replace(
-    pages: list[Answer],
-    group_of: Callable[[Record], str],
-    answers: Sequence[tuple[Collection[str], Answer]],
-    total: int,
-) -> Complete | Inconsistent:
-    """Replace what pages hold of some seconds or numbers by the answers about these alone.
+def replace(pages: list[Answer], answers: Mapping[str, Answer], total: int) -> Answer | None:
+    """Replace what pages hold of some seconds by the answers about these alone.
 
-    `group_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
     `total` is the window's, asked for once more after them, unless it is counted then by its parts.
+    None: they prove nothing.
     """
-    if total != pages[0].total:
-        return Inconsistent()
-    counts = Counter(group_of(record) for page in pages for record in page.records)
-    for group, answer in answers:
-        if not answer.is_complete or answer.total != sum(counts[each] for each in group):
-            return Inconsistent()
-    asked = {each for group, _ in answers for each in group}
-    others = [r for page in pages for r in page.records if group_of(r) not in asked]
-    return Complete(others + [r for _, answer in answers for r in answer.records])
+    seen = times(pages)
+    fit = all(answer.is_complete and answer.total == seen[s] for s, answer in answers.items())
+    if not fit or total != pages[0].total:
+        return None
+    others = [r for page in pages for r in page.records if second_of(r) not in answers]
+    return Answer(total, others + [r for answer in answers.values() for r in answer.records])
 
 
 class Gathered:
@@ -140,14 +111,12 @@ class Gathered:
     Keys say so: those of identical SMS differ by an ordinal within one answer.
     """
 
-    def __init__(self, pages: Sequence[Answer] = ()) -> None:
+    def __init__(self) -> None:
         self.total = 0
         """What Calltouch reports."""
         self.passes = 0
         """How often pages were added."""
         self._by_key: dict[str, Record] = {}
-        if pages:
-            self.add(pages)
 
     def add(self, pages: Sequence[Answer]) -> bool:
         """Take pages; return whether they held anything new. A changed total drops older SMS."""
@@ -165,14 +134,9 @@ class Gathered:
         """Take the records of one answer."""
         self._by_key.update((record["smsKey"], record) for record in records)
 
-    def all(self) -> list[Record]:
-        """Return the SMS."""
-        return list(self._by_key.values())
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether they are as many as Calltouch reports."""
-        return len(self._by_key) == self.total
+    def answer(self) -> Answer:
+        """Return them as if one answer held them."""
+        return Answer(self.total, list(self._by_key.values()))
 
     def phone_numbers(self, max_sms: int) -> list[tuple[str, ...]]:
         """Return the phone numbers, in groups of up to `max_sms` SMS as far as these are known."""

@@ -20,7 +20,7 @@ from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import completeness
 from source_calltouch_sms.api import PAGE_SIZE
-from source_calltouch_sms.completeness import Answer, Complete, Gathered, Incomplete, Record, Split
+from source_calltouch_sms.completeness import Ambiguous, Answer, Gathered, Record, Split
 from source_calltouch_sms.errors import transient_error
 from source_calltouch_sms.prefetcher import MAX_TOTAL, Prefetcher
 from source_calltouch_sms.windows import PART_SHARE, SECOND, PageRequest, Window
@@ -94,7 +94,7 @@ class Reader:
         while isinstance(outcome := self._collect(window), Split):
             window, *others = outcome.parts
             self.windows[:0] = others
-        if isinstance(outcome, Incomplete):
+        if not outcome.is_complete:
             self._report_incomplete(window, outcome.total, len(outcome.records))
         self._prefetcher.set_due([])
         latest, before = "", self.sms
@@ -122,23 +122,23 @@ class Reader:
         self._outside += sum(not start <= moment <= end for moment in sent)
         return max(sent, default="")
 
-    def _collect(self, window: Window) -> Complete | Split | Incomplete:
+    def _collect(self, window: Window) -> Answer | Split:
         """Hold a window's answers until they prove something, or reading again brings no more."""
         gathered, vain_reads = Gathered(), 0
-        best: Incomplete | None = None
+        best: Answer | None = None
         while True:
             try:
                 if window.seconds > 1:
                     outcome = self._read_range(window)
                 else:
                     outcome = self._read_second(window, gathered)
-                if isinstance(outcome, Complete):
+                if isinstance(outcome, Split):
+                    return outcome
+                if outcome.is_complete:
                     self._check_start(window, outcome)
                     return self._check_cap(window, outcome)
             except RequestWindowSplitRequiredException:
                 return self._split_too_long(window)
-            if isinstance(outcome, Split):
-                return outcome
             if not best or len(outcome.records) > len(best.records):
                 best = outcome
                 continue
@@ -149,28 +149,29 @@ class Reader:
                 return best
             time.sleep(PAUSE_SECONDS)
 
-    def _read_range(self, window: Window) -> Complete | Split | Incomplete:
+    def _read_range(self, window: Window) -> Answer | Split:
         """Read a window that can be split by time."""
         first = self._prefetcher.take_first(window)
         if window == self._period:
             self._reported = first.total
         self._longest_answered = max(self._longest_answered, window.seconds // 86_400)
         if first.is_complete:
-            return Complete(first.records)
+            return first
         if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
             return Split(window.split(first.total, self._prefetcher.max_sms))
         pages = self._take_pages(window, first)
         # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
-            return Incomplete(first.total, Gathered(pages).all())
-        verdict = self._prove(window, pages)
-        if isinstance(verdict, Complete):
-            return verdict
+            seen = Gathered()
+            seen.add(pages)
+            return seen.answer()
+        if proved := self._prove(window, pages):
+            return proved
         # Pages prove nothing here: from now on, a window is what one answer holds.
         self._prefetcher.window_pages = 1
         return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
 
-    def _check_start(self, window: Window, complete: Complete) -> None:
+    def _check_start(self, window: Window, complete: Answer) -> None:
         """See that a long window holds no SMS before its first one, if that is of a later day.
 
         Some services may answer the last days alone of a range that is too long for them.
@@ -188,15 +189,15 @@ class Reader:
                 self._longest_answered = (window.end.date() - first.date()).days + 1
                 raise RequestWindowSplitRequiredException
 
-    def _check_cap(self, window: Window, complete: Complete) -> Complete | Split:
+    def _check_cap(self, window: Window, complete: Answer) -> Answer | Split:
         """Check a total of full pages, where the service may have stopped counting.
 
         Some count no further than one page, or a few, holds; then parts of the window count more.
         """
-        total = len(complete.records)
+        total = complete.total
         if window.seconds == 1 or not total or total % PAGE_SIZE:
             return complete
-        times = completeness.times([Answer(total, complete.records)])
+        times = completeness.times([complete])
         parts = window.split_by_time(times, total * 3 // 5)  # into two, if not in one second
         answers = self._prefetcher.take_all([PageRequest(part) for part in parts])
         totals = [answer.total for answer in answers]
@@ -219,28 +220,22 @@ class Reader:
             keys |= new
         return pages
 
-    def _prove(self, window: Window, pages: list[Answer]) -> Complete | completeness.Inconsistent:
-        """Say whether pages are every SMS of a window; ask for what is ambiguous alone."""
+    def _prove(self, window: Window, pages: list[Answer]) -> Answer | None:
+        """Return every SMS of a range by its pages, if they prove it; ask for what is ambiguous."""
         verdict = completeness.check_pages(pages)
-        if not isinstance(verdict, completeness.Ambiguous):
+        if not isinstance(verdict, Ambiguous):
             return verdict
-        seconds, numbers = verdict
-        # Identical SMS are few in a second, so that one request for their numbers is enough. Of one
-        # in another order at every request, many SMS are on two pages, and others on none.
-        if window.seconds > 1 and len(seconds) < min(len(pages), len(numbers) / 2):
-            group_of, asked = completeness.second_of, [[time] for time in seconds]
-            requests = [PageRequest(Window.second(time)) for time in seconds]
-        else:
-            group_of, asked = completeness.phone_number_of, [list(numbers)]
-            requests = [PageRequest(window, 1, numbers)]
-        answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
+        if len(verdict.seconds) > len(pages):  # then parts of the range cost no more
+            return None
+        requests = [PageRequest(Window.second(time)) for time in verdict.seconds]
+        answers = dict(zip(verdict.seconds, self._prefetcher.take_all(requests), strict=True))
         total = pages[0].total
-        if window.seconds == 1 or total % PAGE_SIZE:  # else `_check_cap` counts once more
+        if total % PAGE_SIZE:  # else `_check_cap` counts once more
             # By the last page, as it is the smallest.
             total = self._prefetcher.take(PageRequest(window, len(pages))).total
-        return completeness.replace(pages, group_of, answers, total)
+        return completeness.replace(pages, answers, total)
 
-    def _read_second(self, window: Window, gathered: Gathered) -> Complete | Incomplete:
+    def _read_second(self, window: Window, gathered: Gathered) -> Answer:
         """Read a second, which cannot be split by time, once more.
 
         What its pages hold is united, pass after pass, until it is as many as Calltouch reports.
@@ -248,20 +243,12 @@ class Reader:
         """
         first = self._prefetcher.take_first(window)
         if first.is_complete:
-            return Complete(first.records)
-        if gathered.is_complete and gathered.total == first.total:  # the last phone numbers did it
-            return Complete(gathered.all())
-        pages = self._take_pages(window, first)
-        if not gathered.passes:
-            verdict = self._prove(window, pages)
-            if isinstance(verdict, Complete):
-                return verdict
-        has_new = gathered.add(pages)
-        if gathered.is_complete:
-            return Complete(gathered.all())
-        if not has_new or gathered.passes == PASSES:
+            return first
+        has_new = gathered.add(self._take_pages(window, first))
+        if not gathered.answer().is_complete and (not has_new or gathered.passes == PASSES):
             self._ask_phone_numbers(window, gathered)
-        return Incomplete(gathered.total, gathered.all())
+            gathered.add([self._prefetcher.take(PageRequest(window))])  # if the total is the same
+        return gathered.answer()
 
     def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> None:
         """Add what was sent to the phone numbers seen, as far as one answer holds it."""
