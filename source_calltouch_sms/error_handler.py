@@ -25,6 +25,7 @@ from airbyte_cdk.sources.streams.http.error_handlers.response_models import SUCC
 from airbyte_cdk.utils.traced_exception import AirbyteTracedException
 
 from source_calltouch_sms import api, failures
+from source_calltouch_sms.errors import CancelledError
 from source_calltouch_sms.failures import UNLIMITED, Failure
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, retry_after
 from source_calltouch_sms.redaction import Redactor
@@ -74,6 +75,7 @@ class CalltouchErrorHandler(ErrorHandler):
 
         Raises:
             AirbyteTracedException: retrying would not help, or has not helped.
+            CancelledError: nobody waits for the answer yet, and retrying may help.
         """
         answer = response_or_exception
         failure = self._failure(answer)
@@ -102,6 +104,8 @@ class CalltouchErrorHandler(ErrorHandler):
             asked = f" Calltouch says to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
             raise failure.error(failure.message(more))
+        elif not attempt.is_due and not _is_throttled(answer):
+            raise CancelledError  # it is tried again when it is due
         elif not _is_throttled(answer):  # the rate limiter reports those
             logger.warning("%s. Trying again.%s", failure.reason, failure.said)
         return ErrorResolution(

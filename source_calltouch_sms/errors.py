@@ -10,7 +10,7 @@
     requests.RequestException   a request without an answer: the error handler decides
     └── AnswerTooLargeError     the answer was given up for its size
 
-    CancelledError              nobody waits for the request any more; no user ever sees it
+    CancelledError              nobody waits for the request; no user ever sees it
 
 What Calltouch answers instead of a page are the kinds of `api.ErrorBody`; `error_handler.py` says
 which of these errors each leads to.
@@ -51,4 +51,4 @@ class AnswerTooLargeError(requests.RequestException):
 
 
 class CancelledError(Exception):
-    """The request is no longer wanted."""
+    """The request is no longer wanted, or has failed before it is."""

@@ -121,10 +121,10 @@ class _Body(BytesIO):
 class Fetch(Future[requests.Response]):
     """One page request under way."""
 
-    def __init__(self, request: PageRequest) -> None:
+    def __init__(self, request: PageRequest, *, is_due: bool = False) -> None:
         super().__init__()
         self.request = request
-        self.attempt = Attempt()
+        self.attempt = Attempt(is_due=is_due)
 
 
 class Fetcher:
@@ -143,13 +143,13 @@ class Fetcher:
         self._fetch = fetch
         self._transport = transport
 
-    def start(self, request: PageRequest) -> Fetch:
+    def start(self, request: PageRequest, *, is_due: bool = False) -> Fetch:
         """Make a request in a thread of its own.
 
         No executor: it would join its threads when the process ends, so a server that takes a
         request and says nothing would hold up a Ctrl-C for two minutes.
         """
-        fetch = Fetch(request)
+        fetch = Fetch(request, is_due=is_due)
         name = f"calltouch {request.window} page {request.page}"
         threading.Thread(target=self._run, args=(fetch,), name=name, daemon=True).start()
         return fetch

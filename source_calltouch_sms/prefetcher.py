@@ -14,10 +14,13 @@ from typing import Final, NamedTuple
 
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
+from airbyte_cdk.sources.streams.http.request_window_split_exception import (
+    RequestWindowSplitRequiredException,
+)
 
 from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
-from source_calltouch_sms.errors import RefusedError, transient_error
+from source_calltouch_sms.errors import CancelledError, RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
 from source_calltouch_sms.windows import PageRequest, Window
 
@@ -57,6 +60,8 @@ class Load(NamedTuple):
     """Requests a second."""
     latency: float
     """Seconds that an answer takes."""
+    max_requests: int
+    """How many requests Calltouch bears."""
 
 
 def next_request(
@@ -68,7 +73,7 @@ def next_request(
     """Return what to request next: what is due, else the first that is wanted, if there is room."""
     if due and due not in requested:
         return due
-    needed = min(SPARE + math.ceil(load.rate * load.latency), MAX_REQUESTS)
+    needed = min(SPARE + math.ceil(load.rate * load.latency), load.max_requests)
     if load.waiting or load.in_flight >= needed or load.bytes > MAX_BYTES:
         return None
     # Look further ahead: as many again may have arrived, and wait behind a late one.
@@ -109,6 +114,7 @@ class Prefetcher:
         """How many pages a window has, once its first one has come."""
         self._latency = 0.0
         self._page_bytes = 1.0
+        self._max_requests = MAX_REQUESTS
 
     def take_first(self, window: Window) -> Answer:
         """Wait for a window's first page; request more of its pages, if they are known, besides."""
@@ -125,27 +131,28 @@ class Prefetcher:
     def take(self, request: PageRequest) -> Answer:
         """Wait for an answer and read it.
 
-        One that turns out to be damaged, after the CDK's tries, or that failed before anybody
-        waited for it, is asked for once more. One that is refused, but for a window's first page,
-        is `REFUSED`.
+        One that failed before anybody waited for it is asked for again; so is, once, one that turns
+        out to be damaged, after the CDK's tries. A further page or part of a window that is refused
+        or not answered is `REFUSED`.
 
         Raises:
             AirbyteTracedException: the request failed for good.
             RequestWindowSplitRequiredException: Calltouch cannot answer so long a range.
         """
-        since, is_again = time.monotonic(), False
+        is_again = False
         while True:
             fetch = self._wait_for(request)
             try:
                 return self._parse(fetch.result())
-            except RefusedError:
+            except CancelledError:
+                continue
+            except (RefusedError, RequestWindowSplitRequiredException):
                 if request == PageRequest(request.window):
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.
                 return REFUSED
             except Exception:
-                was_due = fetch.attempt.since >= since
-                if is_again or (fetch.exception() and was_due):
+                if is_again or fetch.exception():
                     raise
                 is_again = True
             finally:
@@ -185,7 +192,7 @@ class Prefetcher:
         """Make the requests that are needed next, as far as there is room."""
         self._note_arrivals()
         while request := next_request(due, self._wanted(), self._fetches, self._load()):
-            self._fetches[request] = self._fetcher.start(request)
+            self._fetches[request] = self._fetcher.start(request, is_due=request == due)
             self._arriving.append(self._fetches[request])
 
     def _wanted(self) -> Iterator[PageRequest]:
@@ -207,14 +214,19 @@ class Prefetcher:
             bytes=round(held + self._page_bytes * (len(under_way) + 1)),
             rate=self._rate_limiter.rate,
             latency=max(self._latency, now - min(sent, default=now)),
+            max_requests=self._max_requests,
         )
 
     def _note_arrivals(self) -> None:
         """Learn from answers that have arrived."""
         for fetch in [fetch for fetch in self._arriving if fetch.done()]:
             self._arriving.remove(fetch)
-            if fetch.exception():
+            if fetch.attempt.is_cancelled:
                 continue
+            if fetch.exception():  # they may be too many at once
+                self._max_requests = max(1, self._max_requests // 2)
+                continue
+            self._max_requests = min(self._max_requests + 1, MAX_REQUESTS)
             response = fetch.result()
             total, rows = seen_counts(response.content)
             # Up at once and down slowly: answers wait for the slowest one, and for the largest.

@@ -54,7 +54,7 @@ class Attempt:
     sent_at: float = math.inf
     """When its last try passed the gate; infinity while one waits there."""
     is_cancelled: bool = False
-    is_due: bool = False
+    is_due: bool = True
     """Whether the reader waits for it."""
     bytes: int = 0
     """How much of its answer has arrived."""

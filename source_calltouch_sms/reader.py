@@ -265,8 +265,10 @@ class Reader:
                 groups += [(part, answer.total) for part in (numbers[:half], numbers[half:])]
 
     def _split_too_long(self, window: Window) -> Split:
-        """Split a window that Calltouch cannot answer."""
+        """Split a window that Calltouch cannot answer, unless it answers nothing at all."""
         days, answered = (window.end.date() - window.start.date()).days + 1, self._longest_answered
+        if window == self._period or days <= answered:  # the length may not be the reason
+            self._prefetcher.take(PageRequest(Window(window.start, window.start)))
         if days == 1:
             return Split(window.halves())
         at_once = answered if 0 < answered < days else -(-days // 2)

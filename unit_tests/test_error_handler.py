@@ -16,7 +16,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from source_calltouch_sms import api, failures
 from source_calltouch_sms.error_handler import CalltouchBackoffStrategy, CalltouchErrorHandler
-from source_calltouch_sms.errors import AnswerTooLargeError, RefusedError
+from source_calltouch_sms.errors import AnswerTooLargeError, CancelledError, RefusedError
 from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt
 from unit_tests.account import response
 
@@ -278,6 +278,15 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
     assert words.startswith(f"{reason}. Tried 2 times within {limit + 1} s. ")
     assert all(word in words for word in advice)
     assert judge(answer, seconds=11, retry_timeout=10)[0] == meaning, "how long can be set"
+
+
+def test_what_nobody_waits_for_yet_is_not_tried_again_but_slows_down() -> None:
+    handler = CalltouchErrorHandler(attempt=lambda: Attempt(tries=1, is_due=False))
+    with pytest.raises(CancelledError):
+        handler.interpret_response(got("", 502))
+    assert handler.interpret_response(got("", 429)).response_action == RETRY
+    with pytest.raises(AirbyteTracedException, match="access_token"):
+        handler.interpret_response(got(TOKEN_WRONG))
 
 
 @pytest.mark.parametrize("wrong", [response(HTML), response(HTML, 404), response("", 302)])

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from source_calltouch_sms import api
-from source_calltouch_sms.errors import CancelledError, transient_error
+from source_calltouch_sms.errors import CancelledError
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher, Transport
 from source_calltouch_sms.prefetcher import (
     MAX_REQUESTS,
@@ -78,7 +78,7 @@ class Network(Fetcher):
         self._polls = polls
         """How often the reader looks in vain before the first answer arrives."""
 
-    def start(self, request: PageRequest) -> Fetch:
+    def start(self, request: PageRequest, **_: Any) -> Fetch:
         fetch = Fetch(request)
         fetch.attempt.sent_at = fetch.attempt.since
         self.requests.append(request)
@@ -181,8 +181,8 @@ def shuffled(rows: list[Row]) -> list[Row]:
 
 # What to request next.
 
-FREE = Load(waiting=0, in_flight=0, bytes=0, rate=5, latency=0)
-BUSY = Load(waiting=9, in_flight=99, bytes=10**9, rate=5, latency=0)
+FREE = Load(waiting=0, in_flight=0, bytes=0, rate=5, latency=0, max_requests=MAX_REQUESTS)
+BUSY = FREE._replace(waiting=9, in_flight=99, bytes=10**9)
 PAGES = [PageRequest(YEAR, page) for page in range(1, 100)]
 
 
@@ -206,6 +206,8 @@ PAGES = [PageRequest(YEAR, page) for page in range(1, 100)]
         (None, 0, FREE._replace(in_flight=13, latency=2), None),
         (None, 0, FREE._replace(in_flight=MAX_REQUESTS - 1, latency=120), 1),
         (None, 0, FREE._replace(in_flight=MAX_REQUESTS, latency=120), None),
+        (None, 0, FREE._replace(max_requests=2, in_flight=1), 1),
+        (None, 0, FREE._replace(max_requests=2, in_flight=2), None),
     ],
 )
 def test_what_is_requested_next(
@@ -260,7 +262,7 @@ def twins_on_two_pages() -> list[Row]:
         (Account(evenly(500), longest=timedelta(days=90)), 60),
         (Account(evenly(500), longest=timedelta(days=31)), 120),
         # An outage does not shred the range.
-        (Account(evenly(500), faults=dict.fromkeys(range(1, 7), "503")), 40),
+        (Account(evenly(500), faults=dict.fromkeys((1, 3, 4, 5), "503")), 40),
         (with_ties([*evenly(2000), *mailings(1, 310)]), 120),
         (Account([*evenly(500), *mailings(1, 250)], shuffle=random.Random(1)), 120),
     ],
@@ -562,6 +564,8 @@ def test_pages_that_repeat_the_first_are_not_read_to_a_false_total() -> None:
     ("account", "most"),
     [
         (Account(evenly(500), longest=timedelta(seconds=1)), 40),
+        (Account(evenly(500), faults=dict.fromkeys(range(999), "503")), 2),
+        (Account(evenly(25_000), faults=dict.fromkeys(range(2, 999), "503")), 8),
         (Account(evenly(500), faults=dict.fromkeys(range(99), "refused")), 1),
     ],
 )
@@ -697,12 +701,38 @@ def test_what_failed_before_it_was_due_is_requested_once_more() -> None:
     def fetch(request: PageRequest) -> requests.Response:
         asked[request] += 1
         if request.page in {3, 7} and asked[request] == 1:
-            raise transient_error("It may pass")
+            raise CancelledError
         return account.fetch(request)
 
     sync = read(account, network=Network(fetch, Late(1), latency=3))
     assert_complete(sync, account)
     assert [page for (_, page, _), times in asked.items() if times == 2] == [7, 3]
+
+
+def test_a_service_that_bears_few_requests_at_once_gets_few_until_it_bears_more() -> None:
+    account, at_once, failed = Account(evenly(5000), page_size=100), list[int](), 0
+
+    def fetch(request: PageRequest) -> requests.Response:
+        nonlocal failed
+        at_once.append(len(network.under_way))
+        if at_once[-1] > 3 and len(at_once) < 50:
+            failed += 1
+            raise CancelledError
+        return account.fetch(request)
+
+    network = Network(fetch, latency=3)
+    assert_complete(read(account, network=network), account)
+    assert 0 < failed < 20
+    assert max(at_once[50:]) > 4
+
+
+def test_further_pages_that_are_never_answered_are_asked_for_once() -> None:
+    account = Account(evenly(25_000))
+    account.before_answer = lambda call: (
+        "pageOfResult" in account.bodies[-1] and account.faults.update({call: "503"})
+    )
+    assert_complete(read(account), account)
+    assert len(account.bodies) < 9
 
 
 def test_windows_of_large_answers_hold_fewer_pages() -> None:
