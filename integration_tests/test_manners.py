@@ -74,12 +74,6 @@ FAILURES = {
         IN_TEN_SECONDS,
         options="--points 1",
     ),
-    "no HTTP": check(
-        TRANSIENT,
-        ("cut off on its way, or is not HTTP",),
-        IN_TEN_SECONDS,
-        {"kind": "negative-chunk"},
-    ),
     "nothing there": check(
         TRANSIENT, ("127.0.0.1",), 0, settings={"api_url": "http://127.0.0.1:9/x"}
     ),

@@ -236,9 +236,9 @@ def bursts() -> list[Row]:
     return sorted(rows, key=sent)
 
 
-def twins_on_two_pages() -> list[Row]:
-    rows = evenly(1000)
-    rows[100] = dict(rows[99])
+def twins_on_two_pages(count: int = 1000, page_size: int = 100) -> list[Row]:
+    rows = evenly(count)
+    rows[page_size] = dict(rows[page_size - 1])
     return rows
 
 
@@ -279,6 +279,7 @@ def test_each_sms_comes_once_within_the_requests_promised(account: Account, most
         (evenly(25_000), api.PAGE_SIZE, 20),
         (evenly(25_000, 30), 2 * api.PAGE_SIZE, 20),
         (evenly(api.PAGE_SIZE), 10**6, 4),
+        (twins_on_two_pages(2 * api.PAGE_SIZE, api.PAGE_SIZE), 10**6, 6),
     ],
 )
 def test_a_total_of_full_pages_that_is_a_cap_is_found_out(
@@ -339,18 +340,16 @@ def test_records_leave_as_their_answers_have_them_the_oldest_window_first() -> N
 
 @pytest.mark.parametrize("call", range(2, 8))
 @pytest.mark.parametrize("twin", [False, True])
-@pytest.mark.parametrize("each", [1, 3])
-def test_sms_that_arrive_while_an_ambiguous_part_is_asked_for_lose_none(
-    call: int, each: int, *, twin: bool
+def test_sms_that_arrive_while_an_ambiguous_second_is_asked_for_lose_none(
+    call: int, *, twin: bool
 ) -> None:
     rows = evenly(40)
-    identical = [{**rows[9 - each], "phoneNumber": number(100 + n)} for n in range(each)] * 2
-    account = Account([*rows[: 10 - each], *identical, *rows[10 - each :]], 10, order=sent)
-    before = account.identities()
+    rows[9:9] = [{**rows[8], "phoneNumber": number(100)}] * 2
+    account = Account(rows, page_size=10, order=sent)
+    before, new = account.identities(), rows[9 if twin else 8]
 
     def arrive(now: int) -> None:
-        if now == call:
-            account.rows.insert(0, {**identical[0]} if twin else {**rows[9 - each]})
+        account.rows[:0] = [dict(new)] * (now == call)
 
     account.before_answer = arrive
     sync = read(account)
@@ -606,6 +605,19 @@ def test_where_calltouch_answers_calendar_days_alone_ranges_are_split_at_midnigh
     assert_complete(sync, account)
     assert len(sync.windows) == 40
     assert len(sync.network.requests) < 60
+
+
+def test_a_day_that_is_not_answered_in_time_is_read_in_parts() -> None:
+    account = Account(evenly(20, 2))
+
+    def fetch(request: PageRequest) -> requests.Response:
+        if request.window.seconds > 20_000:
+            raise RequestWindowSplitRequiredException
+        return account.fetch(request)
+
+    network = Network(fetch)
+    assert_complete(read(account, Window(START, START + timedelta(days=2)), network), account)
+    assert len(network.requests) < 40
 
 
 # A second that no answer holds.
