@@ -82,12 +82,6 @@ def test_a_wrong_value_is_one_violation(
     assert violations(sandbox, **{field: value}) == {field: message}
 
 
-def test_all_violations_come_in_one_answer(sandbox: Sandbox) -> None:
-    numbers = ["70001112233", "938-36-54", 7920938]
-    said = violations(sandbox, dateFrom=day(-1), dateTo=day(-2), phoneNumbers=numbers)
-    assert said.keys() == {"dateFrom", "dateTo", "phoneNumbers[1]", "phoneNumbers[2]"}
-
-
 @pytest.mark.parametrize("order", ["mixed", "ascending", "descending", "ties"])
 def test_pages_hold_the_account_in_the_order_that_is_asked_for(order: str) -> None:
     options = f"--sms 300 --page-size 100 --mailings 100 --rate 0 --order {order}"

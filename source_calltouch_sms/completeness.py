@@ -98,8 +98,10 @@ def replace(pages: list[Answer], answers: Mapping[str, Answer], total: int) -> A
     None: they prove nothing.
     """
     seen = times(pages)
-    fit = all(answer.is_complete and answer.total == seen[s] for s, answer in answers.items())
-    if not fit or total != pages[0].total:
+    for second, answer in answers.items():
+        if not answer.is_complete or not answer.total == times([answer])[second] == seen[second]:
+            return None
+    if total != pages[0].total:
         return None
     others = [r for page in pages for r in page.records if second_of(r) not in answers]
     return Answer(total, others + [r for answer in answers.values() for r in answer.records])
@@ -123,11 +125,12 @@ class Gathered:
         if len(self._by_key) > self.total:  # some have disappeared from the account
             self._by_key.clear()
         self.passes, before = self.passes + 1, len(self._by_key)
+        if pages[0].total != self.total:
+            self.total, before = pages[0].total, 0
+            self._by_key.clear()
         for page in pages:
-            if page.total != self.total:
-                self.total, before = page.total, 0
-                self._by_key.clear()
-            self.add_records(page.records)
+            if page.total == self.total:
+                self.add_records(page.records)
         return len(self._by_key) > before
 
     def add_records(self, records: list[Record]) -> None:

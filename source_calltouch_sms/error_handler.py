@@ -83,6 +83,8 @@ class CalltouchErrorHandler(ErrorHandler):
             self._has_answered = True
             return SUCCESS_RESOLUTION
         attempt, wait = self._attempt(), retry_after(getattr(answer, "headers", {}))
+        if failure.retry_seconds and not attempt.is_due and not _is_throttled(answer):
+            raise CancelledError  # it is tried again when it is due
         seconds = time.monotonic() - attempt.since
         seconds_left = min(failure.retry_seconds, self.retry_timeout) - seconds
         is_over = not failure.retry_seconds or wait > seconds_left
@@ -104,8 +106,6 @@ class CalltouchErrorHandler(ErrorHandler):
             asked = f" Calltouch says to wait {wait:.0f} s before the next API request."
             more = f"{tried if failure.retry_seconds else ''}{asked if wait else ''}"
             raise failure.error(failure.message(more))
-        elif not attempt.is_due and not _is_throttled(answer):
-            raise CancelledError  # it is tried again when it is due
         elif not _is_throttled(answer):  # the rate limiter reports those
             logger.warning("%s. Trying again.%s", failure.reason, failure.said)
         return ErrorResolution(

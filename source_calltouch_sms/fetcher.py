@@ -155,9 +155,10 @@ class Fetcher:
         return fetch
 
     def expedite(self, fetch: Fetch) -> None:
-        """Receive an answer even if there is no room for it: the reader waits for it."""
-        fetch.attempt.is_due = True
-        self._transport.release(Attempt())  # wakes it
+        """Let a request go first, and receive its answer even if there is no room for it."""
+        if not fetch.attempt.is_due:
+            self.rate_limiter.expedite(fetch.attempt)
+            self._transport.release(Attempt())  # wakes it
 
     def release(self, fetch: Fetch) -> None:
         """Let go of an answer, and of a request that is still under way."""
@@ -175,4 +176,5 @@ class Fetcher:
         try:
             fetch.set_result(self._fetch(fetch.request))
         except BaseException as error:  # noqa: BLE001 - it is raised where the answer is due
+            self._transport.release(fetch.attempt)
             fetch.set_exception(error)

@@ -14,9 +14,6 @@ from typing import Final, NamedTuple
 
 import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
-from airbyte_cdk.sources.streams.http.request_window_split_exception import (
-    RequestWindowSplitRequiredException,
-)
 
 from source_calltouch_sms.api import PAGE_SIZE, seen_counts
 from source_calltouch_sms.completeness import Answer
@@ -132,8 +129,8 @@ class Prefetcher:
         """Wait for an answer and read it.
 
         One that failed before anybody waited for it is asked for again; so is, once, one that turns
-        out to be damaged, after the CDK's tries. A further page or part of a window that is refused
-        or not answered is `REFUSED`.
+        out to be damaged, after the CDK's tries. One that is refused, but for a window's first
+        page, is `REFUSED`.
 
         Raises:
             AirbyteTracedException: the request failed for good.
@@ -146,13 +143,13 @@ class Prefetcher:
                 return self._parse(fetch.result())
             except CancelledError:
                 continue
-            except (RefusedError, RequestWindowSplitRequiredException):
+            except RefusedError:
                 if request == PageRequest(request.window):
                     raise
                 # The page is gone, since SMS were deleted; or it takes no numbers of that form.
                 return REFUSED
             except Exception:
-                if is_again or fetch.exception():
+                if is_again or (fetch.exception() and fetch.attempt.is_due):
                     raise
                 is_again = True
             finally:

@@ -77,7 +77,7 @@ class RateLimiter(APIBudget):
 
     Others may use the same IP address: the rate falls by about a third with each second of 429s,
     and grows with each other answer, so that all who do the same come to share the limit. Of the
-    requests that wait at the gate, the oldest goes first, since it is needed first.
+    requests that wait at the gate, the one that the reader waits for goes first, then the oldest.
     """
 
     def __init__(self, rate: float = FULL_RATE) -> None:
@@ -90,7 +90,7 @@ class RateLimiter(APIBudget):
         self._gate = threading.Condition()
         self._opens_at = 0.0
         self._slowed_at = self._logged_at = -math.inf
-        self._waiting: list[float] = []
+        self._waiting: list[Attempt] = []
 
     @property
     def closed_seconds(self) -> float:
@@ -107,11 +107,11 @@ class RateLimiter(APIBudget):
         attempt = Attempt.current()
         attempt.sent_at = math.inf
         with self._gate:
-            self._waiting.append(attempt.since)
+            self._waiting.append(attempt)
             try:
                 self._wait_for_turn(attempt)
             finally:
-                self._waiting.remove(attempt.since)
+                self._waiting.remove(attempt)
                 self._gate.notify_all()
             attempt.sent_at = time.monotonic()
             attempt.tries += 1
@@ -126,11 +126,17 @@ class RateLimiter(APIBudget):
                     f"Calltouch says to wait {seconds:.0f} s before the next API request. "
                     f"{THROTTLED if self.is_throttled else LATER}"
                 )
-            is_next = attempt.since == min(self._waiting)
+            is_next = attempt is min(self._waiting, key=lambda a: (not a.is_due, a.since))
             if is_next and not seconds:
                 return
             self._gate.wait(seconds if is_next else None)
         raise CancelledError
+
+    def expedite(self, attempt: Attempt) -> None:
+        """Let a request pass before others."""
+        with self._gate:
+            attempt.is_due = True
+            self._gate.notify_all()
 
     def cancel(self, attempt: Attempt) -> None:
         """Let no further try of a request pass."""

@@ -16,6 +16,7 @@ from source_calltouch_sms.completeness import (
     check_pages,
     fits,
     phone_number_of,
+    replace,
     times,
 )
 from unit_tests.account import MAKER, START, Row, row, rows_of_an_account
@@ -97,6 +98,16 @@ def test_ambiguous_are_the_seconds_of_sms_on_two_pages() -> None:
     assert check_pages([answer(first, 6), answer(later, 6)]) == ambiguous
 
 
+def test_an_answer_about_a_second_takes_the_place_of_as_many_sms_of_that_second_alone() -> None:
+    undated = {**sms("u"), "dateSent": "вчера"}
+    pages, second = [answer([sms("x"), undated], 3), answer([sms("x")], 3)], START.isoformat()
+    for rows in ([sms("x"), undated], [sms("x"), sms("y", seconds=1)], [sms("x")]):
+        assert replace(pages, {second: answer(rows)}, 3) is None
+    replaced = replace(pages, {second: answer([sms("x"), sms("y")])}, 3)
+    assert replaced
+    assert [record["smsMessage"] for record in replaced.records] == ["u", "x", "y"]
+
+
 @given(rows_of_an_account, st.integers(1, 6))
 def test_phone_numbers_come_in_groups_that_one_answer_holds(rows: list[Row], size: int) -> None:
     groups, counts = (
@@ -125,7 +136,7 @@ def test_a_union_begins_anew_where_another_total_is_reported() -> None:
     assert not gathered.add(pages_of("da", 3))
     gathered.add(pages_of("b", 3))
     assert gathered.answer().is_complete
-    gathered.add(pages_of("ef", 3))  # now they are too many
+    gathered.add(pages_of("ef xyz", 3, 4))  # now they are too many; another total's do not count
     gathered.add(pages_of("efg", 3))
     assert gathered.answer().is_complete
 

@@ -281,7 +281,7 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
 
 
 def test_what_nobody_waits_for_yet_is_not_tried_again_but_slows_down() -> None:
-    handler = CalltouchErrorHandler(attempt=lambda: Attempt(tries=1, is_due=False))
+    handler = CalltouchErrorHandler(attempt=lambda: Attempt(tries=3, is_due=False))
     with pytest.raises(CancelledError):
         handler.interpret_response(got("", 502))
     assert handler.interpret_response(got("", 429)).response_action == RETRY

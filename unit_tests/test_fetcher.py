@@ -205,6 +205,16 @@ def test_an_answer_waits_until_there_is_room_or_it_is_due_or_unwanted(
     assert fetch.attempt.bytes == (0 if event == "unwanted" else 100)
 
 
+def test_an_answer_that_fails_takes_no_room(transport: Offline, limiter: RateLimiter) -> None:
+    def fail(_: PageRequest) -> requests.Response:
+        receive(transport)
+        raise ZeroDivisionError
+
+    fetch = Fetcher(fail, transport, limiter).start(REQUEST)
+    assert isinstance(fetch.exception(SECONDS), ZeroDivisionError)
+    assert fetch.attempt.bytes == 0
+
+
 # Requests, a thread each.
 
 
@@ -225,6 +235,7 @@ def test_a_request_is_made_in_a_thread_that_does_not_hold_the_process(
     assert made.result(SECONDS).text == "{}"
     assert made.attempt.tries == 1
     assert isinstance(failed.exception(SECONDS), ZeroDivisionError), "raised where it is taken"
+    assert [fetcher.start(REQUEST, is_due=d).attempt.is_due for d in (True, False)] == [True, False]
     assert all(t.daemon and str(REQUEST.window) in t.name for t in threads)
 
 

@@ -141,13 +141,14 @@ def test_a_thread_that_makes_no_request_of_ours_has_an_attempt_of_its_own() -> N
     assert attempts[0].tries == 1, "its one try is made"
 
 
-def test_of_requests_that_wait_as_long_as_asked_the_one_that_was_first_made_goes_first() -> None:
-    limiter, attempts = RateLimiter(FAST), [Attempt() for _ in range(8)]
+def test_of_requests_that_wait_the_one_that_is_due_goes_first_then_the_one_first_made() -> None:
+    limiter, attempts = RateLimiter(FAST), [Attempt(is_due=False) for _ in range(8)]
     answered(limiter, 503, Retry_After="1")
     with ThreadPoolExecutor(8) as pool:
         for n in (3, 7, 0, 5, 1, 6, 2, 4):
             pool.submit(acquire, limiter, attempts[n])
-    sent = [attempt.sent_at for attempt in attempts]
+        limiter.expedite(attempts[6])
+    sent = [attempt.sent_at for attempt in (attempts.pop(6), *attempts)]
     assert sent == sorted(sent)
     assert sent[0] > attempts[-1].since + 1
 
