@@ -217,9 +217,7 @@ DEEDS: dict[str, Callable[[Rule, Right], Response]] = {
     # What comes in place of an answer.
     "429-retry-after": _retry_after,  # after ``"seconds"`` (1), with ``"date": true`` as HTTP date
     "503-retry-after": _retry_after,
-    "redirect": lambda rule, _: RedirectResponse(
-        rule.get("location", "https://calltouch.invalid/"), 302
-    ),
+    "redirect": lambda _, __: RedirectResponse("https://calltouch.invalid/", 302),
     "drip": _blanks,  # 200, then a space every ``"seconds"`` (1)
     "endless": _blanks,  # 200, then spaces as fast as they are taken
     "bomb": _bomb,  # 256 MB of spaces, compressed to one
@@ -236,7 +234,7 @@ BESIDE = (
 KINDS = [*ANSWERS, *CHANGES, *BODIES, *DEEDS, *BESIDE]
 NAMES = {
     *("kind", "at", "every", "from", "after", "for", "times", "rows", "seconds"),
-    *("status", "words", "date", "location", "charset", "declared"),
+    *("status", "words", "date", "charset", "declared"),
 }
 
 

@@ -6,14 +6,14 @@ until one answer holds it: a range is split by time, a second by phone numbers.
 - One answer with as many rows as it reports is complete, in whatever order.
 - Pages are complete when all report the same total, their rows add up to it, and no SMS is on two
   of them. That may be two identical SMS, or one served twice and another not at all. So its
-  second is asked for alone: the answer takes the place of the pages' rows of it, if it is complete
-  and has as many, and if the window's total is the same afterwards.
+  second, or its phone number, is asked for alone: the answer takes the place of the pages' rows
+  about it, if it is complete and has as many, and if the window's total is the same afterwards.
 - The answers about a second that none of them holds are united: of identical SMS, as many count as
   one answer had.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -36,9 +36,10 @@ class Answer(NamedTuple):
 
 
 class Ambiguous(NamedTuple):
-    """SMS of these seconds, `2024-04-01T15:05:32`, are on two pages."""
+    """SMS of these seconds, `2024-04-01T15:05:32`, and phone numbers are on two pages."""
 
     seconds: tuple[str, ...]
+    phone_numbers: tuple[str, ...]
 
 
 class Split(NamedTuple):
@@ -87,24 +88,36 @@ def check_pages(pages: list[Answer]) -> Answer | Ambiguous | None:
     if len({record["smsKey"] for record in records}) == len(records):
         return Answer(len(records), records)
     counts = Counter(record["smsKey"] for record in records)  # within a page, keys are distinct
-    seconds = {second_of(record) for record in records if counts[record["smsKey"]] > 1}
-    return None if "" in seconds else Ambiguous((*sorted(seconds),))
+    ambiguous = [record for record in records if counts[record["smsKey"]] > 1]
+    seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
+    if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
+        return None
+    return Ambiguous((*sorted(seconds),), (*sorted(numbers),))
 
 
-def replace(pages: list[Answer], answers: Mapping[str, Answer], total: int) -> Answer | None:
-    """Replace what pages hold of some seconds by the answers about these alone.
+def replace(
+    pages: list[Answer],
+    group_of: Callable[[Record], str],
+    answers: Sequence[tuple[Collection[str], Answer]],
+    total: int,
+) -> Answer | None:
+    """Replace what pages hold of some seconds or numbers by the answers about these alone.
 
+    `group_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
     `total` is the window's, asked for once more after them, unless it is counted then by its parts.
     None: they prove nothing.
     """
-    seen = times(pages)
-    for second, answer in answers.items():
-        if not answer.is_complete or not answer.total == times([answer])[second] == seen[second]:
+    seen = Counter(group_of(record) for page in pages for record in page.records)
+    for group, answer in answers:
+        held = Counter(map(group_of, answer.records))
+        expected, of_group = (sum(counts[each] for each in group) for counts in (seen, held))
+        if not answer.is_complete or not answer.total == of_group == expected:
             return None
     if total != pages[0].total:
         return None
-    others = [r for page in pages for r in page.records if second_of(r) not in answers]
-    return Answer(total, others + [r for answer in answers.values() for r in answer.records])
+    asked = {each for group, _ in answers for each in group}
+    others = [r for page in pages for r in page.records if group_of(r) not in asked]
+    return Answer(total, others + [r for _, answer in answers for r in answer.records])
 
 
 class Gathered:

@@ -225,15 +225,21 @@ class Reader:
         verdict = completeness.check_pages(pages)
         if not isinstance(verdict, Ambiguous):
             return verdict
-        if len(verdict.seconds) > len(pages):  # then parts of the range cost no more
-            return None
-        requests = [PageRequest(Window.second(time)) for time in verdict.seconds]
-        answers = dict(zip(verdict.seconds, self._prefetcher.take_all(requests), strict=True))
+        seconds, numbers = verdict
+        # Identical SMS are few in a second, so that one request for their numbers is enough. Of one
+        # in another order at every request, many SMS are on two pages, and others on none.
+        if len(seconds) < min(len(pages), len(numbers) / 2):
+            group_of, asked = completeness.second_of, [[time] for time in seconds]
+            requests = [PageRequest(Window.second(time)) for time in seconds]
+        else:
+            group_of, asked = completeness.phone_number_of, [list(numbers)]
+            requests = [PageRequest(window, 1, numbers)]
+        answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
         total = pages[0].total
         if total % PAGE_SIZE:  # else `_check_cap` counts once more
             # By the last page, as it is the smallest.
             total = self._prefetcher.take(PageRequest(window, len(pages))).total
-        return completeness.replace(pages, answers, total)
+        return completeness.replace(pages, group_of, answers, total)
 
     def _read_second(self, window: Window, gathered: Gathered) -> Answer:
         """Read a second, which cannot be split by time, once more.

@@ -17,6 +17,7 @@ from source_calltouch_sms.completeness import (
     fits,
     phone_number_of,
     replace,
+    second_of,
     times,
 )
 from unit_tests.account import MAKER, START, Row, row, rows_of_an_account
@@ -86,24 +87,29 @@ TOO_MANY = [row(START, str(70_000_000_000 + n)) for n in range(MAX_NUMBERS + 1)]
         pages_of("ab cd", 4, 5),
         # What is on two pages cannot be asked for alone.
         [answer([{**sms("a"), "dateSent": "вчера"}, sms("b")], 4)] * 2,
+        [answer([{**sms("a"), "phoneNumber": None}, sms("b")], 4)] * 2,
+        [answer(TOO_MANY, 2 * len(TOO_MANY))] * 2,
     ],
 )
 def test_pages_that_contradict_each_other_prove_nothing(pages: list[Answer]) -> None:
     assert check_pages(pages) is None
 
 
-def test_ambiguous_are_the_seconds_of_sms_on_two_pages() -> None:
+def test_ambiguous_are_seconds_and_numbers_of_sms_on_two_pages() -> None:
     first, later = [sms("a"), sms("b", 2, 5), sms("c")], [sms("b", 2, 5), sms("d", 2), sms("a")]
-    ambiguous = Ambiguous(("2024-04-01T00:00:00", "2024-04-01T00:00:05"))
-    assert check_pages([answer(first, 6), answer(later, 6)]) == ambiguous
+    assert check_pages([answer(first, 6), answer(later, 6)]) == Ambiguous(
+        ("2024-04-01T00:00:00", "2024-04-01T00:00:05"), ("70000000001", "70000000002")
+    )
 
 
 def test_an_answer_about_a_second_takes_the_place_of_as_many_sms_of_that_second_alone() -> None:
     undated = {**sms("u"), "dateSent": "вчера"}
     pages, second = [answer([sms("x"), undated], 3), answer([sms("x")], 3)], START.isoformat()
     for rows in ([sms("x"), undated], [sms("x"), sms("y", seconds=1)], [sms("x")]):
-        assert replace(pages, {second: answer(rows)}, 3) is None
-    replaced = replace(pages, {second: answer([sms("x"), sms("y")])}, 3)
+        assert replace(pages, second_of, [([second], answer(rows))], 3) is None
+    right = answer([sms("x"), sms("y")])
+    assert replace(pages, second_of, [([second], right)], 4) is None
+    replaced = replace(pages, second_of, [([second], right)], 3)
     assert replaced
     assert [record["smsMessage"] for record in replaced.records] == ["u", "x", "y"]
 

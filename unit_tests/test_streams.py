@@ -238,12 +238,6 @@ def test_a_sync_whose_windows_hold_less_than_the_period_goes_back_to_its_beginni
     assert_complete(read(stream(), sync.state), account)
 
 
-def test_the_end_of_a_sync_sums_it_up(serve: Serve, logs: pytest.LogCaptureFixture) -> None:
-    serve(Account(spread(25), page_size=10, faults={2: "429"}))
-    read(stream())
-    assert "All SMS: 25 SMS in 1 windows; 4 API requests, 1 of them answered 429, 6" in logs.text
-
-
 def test_a_wait_because_of_a_429_is_reported_to_the_platform(
     requests_mock: requests_mock.Mocker, capsys: pytest.CaptureFixture[str]
 ) -> None:
