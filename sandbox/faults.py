@@ -157,10 +157,8 @@ BODIES: dict[str, Callable[[bytes, int], bytes]] = {
 
 def _cut(_rule: Rule, right: Right) -> Response:
     body = bytes(right().body)
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return Raw(head.encode() + body[: len(body) // 2], "close")
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return Raw(head % len(body) + body[: len(body) // 2], "close")
 
 
 def _in_charset(rule: Rule, right: Right) -> Response:

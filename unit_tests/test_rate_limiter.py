@@ -130,6 +130,16 @@ def test_a_storm_of_429s_is_logged_once_in_a_while(logs: pytest.LogCaptureFixtur
     assert "the next one goes in 7.0 s" in line
 
 
+def test_a_thread_that_makes_no_request_of_ours_has_an_attempt_of_its_own() -> None:
+    ours = Attempt()
+    ours.begin()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(Attempt.current).result()
+    assert Attempt.current() is ours
+    assert other is not ours
+    assert other.tries == 1, "its one try is made"
+
+
 def test_of_requests_that_wait_the_one_that_is_due_goes_first_then_the_one_first_made() -> None:
     limiter, attempts = RateLimiter(FAST), [Attempt(is_due=False) for _ in range(8)]
     answered(limiter, 503, Retry_After="1")

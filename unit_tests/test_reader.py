@@ -340,23 +340,26 @@ def test_records_leave_as_their_answers_have_them_the_oldest_window_first() -> N
 
 @pytest.mark.parametrize("call", range(2, 8))
 @pytest.mark.parametrize("twin", [False, True])
-def test_sms_that_arrive_while_an_ambiguous_second_is_asked_for_lose_none(
-    call: int, *, twin: bool
+@pytest.mark.parametrize("each", [1, 3])
+def test_sms_that_arrive_while_an_ambiguous_part_is_asked_for_lose_none(
+    call: int, each: int, *, twin: bool
 ) -> None:
     rows = evenly(40)
-    rows[9:9] = [{**rows[8], "phoneNumber": number(100)}] * 2
-    account = Account(rows, page_size=10, order=sent)
-    before, new = account.identities(), rows[9 if twin else 8]
+    identical = [{**rows[9 - each], "phoneNumber": number(100 + n)} for n in range(each)] * 2
+    account = Account([*rows[: 10 - each], *identical, *rows[10 - each :]], 10, order=sent)
+    before = account.identities()
 
     def arrive(now: int) -> None:
-        account.rows[:0] = [dict(new)] * (now == call)
+        if now == call:
+            account.rows.insert(0, {**identical[0]} if twin else {**rows[9 - each]})
 
     account.before_answer = arrive
     sync = read(account)
     assert not sync.error
     assert len(account.bodies) >= call
     if call > 5:
-        assert "phoneNumbers" in account.bodies[5]
+        body = account.bodies[5]
+        assert "phoneNumbers" in body if each == 1 else body["dateFrom"] == body["dateTo"]
     assert before <= identities(sync.records) <= account.identities()
     assert len(sync.table) == len(sync.records)
 
@@ -577,9 +580,7 @@ def test_where_even_a_day_is_not_answered_or_the_first_page_is_refused_it_ends_s
 
 
 def test_parts_of_a_full_page_that_are_not_answered_split_its_window() -> None:
-    account = Account(evenly(api.PAGE_SIZE))
-
-    parts: list[Window] = []
+    account, parts = Account(evenly(api.PAGE_SIZE)), list[Window]()
 
     def fetch(request: PageRequest) -> requests.Response:
         parts.extend([request.window] * (request.window != YEARS and not parts))
