@@ -5,22 +5,27 @@ until one answer holds it: a range is split by time, a second by phone numbers.
 
 - One answer with as many rows as it reports is complete, in whatever order.
 - Pages are complete when all report the same total, their rows add up to it, and no SMS is on two
-  of them. That may be two identical SMS, or one served twice and another not at all. So its
-  second, or its phone number, is asked for alone: the answer takes the place of the pages' rows
-  about it, if it is complete and has as many, and if the window's total is the same afterwards.
+  of them. That may be two identical SMS, or one served twice and another not at all. So its phone
+  number is asked for alone: the answer takes the place of the pages' rows about it, if it is
+  complete and has as many, and if the window's total is the same afterwards.
+- An answer in order of time is complete up to its last second, if it has as many SMS before that
+  second as the totals of its range and of the rest, which begins there, differ by.
 - The answers about a second that none of them holds are united: of identical SMS, as many count as
   one answer had.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from source_calltouch_sms.api import MAX_NUMBERS
-from source_calltouch_sms.windows import Window
+from source_calltouch_sms.windows import SECOND, Window
 
 Record = dict[str, Any]
+
+MIN_IN_ORDER: Final = 100
+"""Fewer SMS may be in order of time by chance."""
 
 
 class Answer(NamedTuple):
@@ -36,9 +41,8 @@ class Answer(NamedTuple):
 
 
 class Ambiguous(NamedTuple):
-    """SMS of these seconds, `2024-04-01T15:05:32`, and phone numbers are on two pages."""
+    """SMS of these phone numbers are on two pages."""
 
-    seconds: tuple[str, ...]
     phone_numbers: tuple[str, ...]
 
 
@@ -88,36 +92,58 @@ def check_pages(pages: list[Answer]) -> Answer | Ambiguous | None:
     if len({record["smsKey"] for record in records}) == len(records):
         return Answer(len(records), records)
     counts = Counter(record["smsKey"] for record in records)  # within a page, keys are distinct
-    ambiguous = [record for record in records if counts[record["smsKey"]] > 1]
-    seconds, numbers = ({*map(of, ambiguous)} for of in (second_of, phone_number_of))
-    if "" in seconds | numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
+    numbers = {phone_number_of(record) for record in records if counts[record["smsKey"]] > 1}
+    if "" in numbers or len(numbers) > MAX_NUMBERS:  # nothing to ask for
         return None
-    return Ambiguous((*sorted(seconds),), (*sorted(numbers),))
+    return Ambiguous((*sorted(numbers),))
+
+
+def is_in_order(pages: list[Answer]) -> bool:
+    """Tell whether the service sorts by time, the oldest or the newest first, as SMS show it."""
+    times = [second_of(record) for page in pages for record in page.records]
+    in_order = sorted(times)
+    return len(times) >= MIN_IN_ORDER and all(times) and times in (in_order, in_order[::-1])
 
 
 def replace(
-    pages: list[Answer],
-    group_of: Callable[[Record], str],
-    answers: Sequence[tuple[Collection[str], Answer]],
-    total: int,
+    pages: list[Answer], phone_numbers: Collection[str], answer: Answer, total: int
 ) -> Answer | None:
-    """Replace what pages hold of some seconds or numbers by the answers about these alone.
+    """Replace what pages hold of some phone numbers by the answer about these alone.
 
-    `group_of` is `second_of` or `phone_number_of`; each answer stands beside what it was asked for.
-    `total` is the window's, asked for once more after them, unless it is counted then by its parts.
+    `total` is the window's, asked for once more after it, unless it is counted then by its parts.
     None: they prove nothing.
     """
-    seen = Counter(group_of(record) for page in pages for record in page.records)
-    for group, answer in answers:
-        held = Counter(map(group_of, answer.records))
-        expected, of_group = (sum(counts[each] for each in group) for counts in (seen, held))
-        if not answer.is_complete or not answer.total == of_group == expected:
-            return None
-    if total != pages[0].total:
+    records = [record for page in pages for record in page.records]
+    others = [r for r in records if phone_number_of(r) not in phone_numbers]
+    replaced = Answer(total, others + answer.records)
+    is_of_numbers = {*map(phone_number_of, answer.records)} <= {*phone_numbers}
+    is_same = answer.is_complete and replaced.is_complete and total == pages[0].total
+    return replaced if is_of_numbers and is_same else None
+
+
+def divide(window: Window, answer: Answer) -> tuple[Window, Window] | None:
+    """Divide a window where an answer in order of time ends: what it leaves behind, and the rest.
+
+    The rest begins with the last second seen. None: it is in no order, or ends where it began.
+    """
+    if not is_in_order([answer]):
         return None
-    asked = {each for group, _ in answers for each in group}
-    others = [r for page in pages for r in page.records if group_of(r) not in asked]
-    return Answer(total, others + [r for _, answer in answers for r in answer.records])
+    first, last = (Window.second(second_of(answer.records[n])).start for n in (0, -1))
+    if not window.start < last < window.end:
+        return None
+    if first <= last:
+        return Window(window.start, last - SECOND), Window(last, window.end)
+    return Window(last + SECOND, window.end), Window(window.start, last)
+
+
+def left_behind(answer: Answer, rest: int) -> Answer | None:
+    """Return the SMS that an answer leaves behind, as `divide` says; None if some are missing.
+
+    `rest` is the total of the rest.
+    """
+    last = second_of(answer.records[-1])
+    records = [record for record in answer.records if second_of(record) != last]
+    return Answer(len(records), records) if len(records) == answer.total - rest else None
 
 
 class Gathered:

@@ -92,10 +92,14 @@ class Prefetcher:
         """Those still to be read, oldest first. One that turns out to be too large is split."""
         self.window_pages = WINDOW_PAGES
         """The reader lowers it to 1, once pages have proved nothing."""
+        self.is_paged = True
+        """Whether further pages are requested. The reader ends it, once their order has changed."""
         self.page_size = 0
         """Rows of the largest answer so far."""
         self.is_reported = False
         """Whether a 429 was reported since the last record: the platform ignores another."""
+        self.kept: dict[PageRequest, Answer] = {}
+        """Answers that the reader knows already."""
         self._fetcher = fetcher
         self._parse = parse
         self._report_throttled = report_throttled
@@ -136,6 +140,8 @@ class Prefetcher:
             AirbyteTracedException: the request failed for good.
             RequestWindowSplitRequiredException: Calltouch cannot answer so long a range.
         """
+        if request in self.kept:
+            return self.kept.pop(request)
         is_again = False
         while True:
             fetch = self._wait_for(request)
@@ -179,16 +185,18 @@ class Prefetcher:
 
     def set_due(self, due: list[PageRequest]) -> None:
         """Say what is taken next; let go of what nobody will take any more."""
-        self._due = due
-        wanted, windows = set(due), set(self.windows)
+        self._due = [request for request in due if request not in self.kept]
+        wanted = set(self._wanted())
         for request in list(self._fetches):
-            if request not in wanted and request.window not in windows:
+            if request not in wanted:
                 self._fetcher.release(self._fetches.pop(request))
 
     def request_ahead(self, due: PageRequest | None = None) -> None:
         """Make the requests that are needed next, as far as there is room."""
         self._note_arrivals()
-        while request := next_request(due, self._wanted(), self._fetches, self._load()):
+        while request := next_request(
+            due, self._wanted(), {*self._fetches, *self.kept}, self._load()
+        ):
             self._fetches[request] = self._fetcher.start(request, is_due=request == due)
             self._arriving.append(self._fetches[request])
 
@@ -198,7 +206,8 @@ class Prefetcher:
 
     def pages_of(self, window: Window) -> list[PageRequest]:
         """Return the pages of a window, as far as they are known."""
-        return [PageRequest(window, n + 1) for n in range(self._pages.get(window, 1))]
+        pages = self._pages.get(window, 1) if self.is_paged or window.seconds == 1 else 1
+        return [PageRequest(window, n + 1) for n in range(pages)]
 
     def _load(self) -> Load:
         now = time.monotonic()

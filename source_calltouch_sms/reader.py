@@ -160,15 +160,20 @@ class Reader:
         if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
             return Split(window.split(first.total, self._prefetcher.max_sms))
         pages = self._take_pages(window, first)
+        if not self._prefetcher.is_paged and (split := self._split_in_order(window, first)):
+            return split
+        is_full = not self._prefetcher.is_paged and len(first.records) == self._prefetcher.page_size
+        is_short = len(pages) == 1 and first.total <= PAGE_SIZE and not is_full
         # A false total, or one answer's worth that came short: parts would be short as well.
-        if first.total > MAX_TOTAL or (len(pages) == 1 and first.total <= PAGE_SIZE):
+        if first.total > MAX_TOTAL or is_short:
             seen = Gathered()
             seen.add(pages)
             return seen.answer()
         if proved := self._prove(window, pages):
             return proved
-        # Pages prove nothing here: from now on, a window is what one answer holds.
-        self._prefetcher.window_pages = 1
+        if self._prefetcher.is_paged:
+            # Pages prove nothing here: from now on, a window is what one answer holds.
+            self._prefetcher.window_pages = 1
         return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
 
     def _check_start(self, window: Window, complete: Answer) -> None:
@@ -207,6 +212,7 @@ class Reader:
     def _take_pages(self, window: Window, first: Answer) -> list[Answer]:
         """Take a window's further pages, as long as they agree and bring something new."""
         pages, keys = [first], {record["smsKey"] for record in first.records}
+        rows = len(first.records)
         requests = self._prefetcher.pages_of(window)[1:]
         self._prefetcher.set_due(requests)
         for request in requests:
@@ -214,10 +220,14 @@ class Reader:
             if not page.records:
                 break
             pages.append(page)
-            new = {record["smsKey"] for record in page.records} - keys
-            if not new or not completeness.fits(pages):
+            rows, before = rows + len(page.records), len(keys)
+            keys |= {record["smsKey"] for record in page.records}
+            if len(keys) == before or not completeness.fits(pages):
                 break
-            keys |= new
+            if rows - len(keys) > 1 and window.seconds > 1 and completeness.is_in_order(pages):
+                # SMS of a second come in another order each time: some twice, others not at all.
+                self._prefetcher.is_paged = False
+                break
         return pages
 
     def _prove(self, window: Window, pages: list[Answer]) -> Answer | None:
@@ -225,21 +235,23 @@ class Reader:
         verdict = completeness.check_pages(pages)
         if not isinstance(verdict, Ambiguous):
             return verdict
-        seconds, numbers = verdict
-        # Identical SMS are few in a second, so that one request for their numbers is enough. Of one
-        # in another order at every request, many SMS are on two pages, and others on none.
-        if len(seconds) < min(len(pages), len(numbers) / 2):
-            group_of, asked = completeness.second_of, [[time] for time in seconds]
-            requests = [PageRequest(Window.second(time)) for time in seconds]
-        else:
-            group_of, asked = completeness.phone_number_of, [list(numbers)]
-            requests = [PageRequest(window, 1, numbers)]
-        answers = list(zip(asked, self._prefetcher.take_all(requests), strict=True))
-        total = pages[0].total
+        numbers, total = verdict.phone_numbers, pages[0].total
+        answer = self._prefetcher.take(PageRequest(window, 1, numbers))
         if total % PAGE_SIZE:  # else `_check_cap` counts once more
             # By the last page, as it is the smallest.
             total = self._prefetcher.take(PageRequest(window, len(pages))).total
-        return completeness.replace(pages, group_of, answers, total)
+        return completeness.replace(pages, numbers, answer, total)
+
+    def _split_in_order(self, window: Window, answer: Answer) -> Split | None:
+        """Split a window where an answer in order of time ends; None if that proves nothing."""
+        if not (parts := completeness.divide(window, answer)):
+            return None
+        following = self._prefetcher.take(PageRequest(parts[1]))
+        if not (behind := completeness.left_behind(answer, following.total)):
+            return None
+        known = zip(map(PageRequest, parts), (behind, following), strict=True)
+        self._prefetcher.kept.update(known)
+        return Split(sorted(parts))
 
     def _read_second(self, window: Window, gathered: Gathered) -> Answer:
         """Read a second, which cannot be split by time, once more.

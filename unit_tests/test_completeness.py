@@ -10,16 +10,19 @@ from hypothesis import strategies as st
 
 from source_calltouch_sms.api import MAX_NUMBERS
 from source_calltouch_sms.completeness import (
+    MIN_IN_ORDER,
     Ambiguous,
     Answer,
     Gathered,
     check_pages,
+    divide,
     fits,
+    left_behind,
     phone_number_of,
     replace,
-    second_of,
     times,
 )
+from source_calltouch_sms.windows import SECOND, Window
 from unit_tests.account import MAKER, START, Row, row, rows_of_an_account
 
 
@@ -86,7 +89,6 @@ TOO_MANY = [row(START, str(70_000_000_000 + n)) for n in range(MAX_NUMBERS + 1)]
         pages_of("ab cd", 5),
         pages_of("ab cd", 4, 5),
         # What is on two pages cannot be asked for alone.
-        [answer([{**sms("a"), "dateSent": "вчера"}, sms("b")], 4)] * 2,
         [answer([{**sms("a"), "phoneNumber": None}, sms("b")], 4)] * 2,
         [answer(TOO_MANY, 2 * len(TOO_MANY))] * 2,
     ],
@@ -95,23 +97,59 @@ def test_pages_that_contradict_each_other_prove_nothing(pages: list[Answer]) -> 
     assert check_pages(pages) is None
 
 
-def test_ambiguous_are_seconds_and_numbers_of_sms_on_two_pages() -> None:
-    first, later = [sms("a"), sms("b", 2, 5), sms("c")], [sms("b", 2, 5), sms("d", 2), sms("a")]
-    assert check_pages([answer(first, 6), answer(later, 6)]) == Ambiguous(
-        ("2024-04-01T00:00:00", "2024-04-01T00:00:05"), ("70000000001", "70000000002")
-    )
+def test_ambiguous_are_the_phone_numbers_of_sms_on_two_pages() -> None:
+    first, later = [sms("a"), sms("b", 2, 5), sms("c", 3)], [sms("b", 2, 5), sms("d", 4), sms("a")]
+    ambiguous = Ambiguous(("70000000001", "70000000002"))
+    assert check_pages([answer(first, 6), answer(later, 6)]) == ambiguous
 
 
-def test_an_answer_about_a_second_takes_the_place_of_as_many_sms_of_that_second_alone() -> None:
-    undated = {**sms("u"), "dateSent": "вчера"}
-    pages, second = [answer([sms("x"), undated], 3), answer([sms("x")], 3)], START.isoformat()
-    for rows in ([sms("x"), undated], [sms("x"), sms("y", seconds=1)], [sms("x")]):
-        assert replace(pages, second_of, [([second], answer(rows))], 3) is None
+def test_an_answer_about_a_number_takes_the_place_of_as_many_sms_of_that_number_alone() -> None:
+    other, numberless = sms("o", 2), {**sms("u"), "phoneNumber": None}
+    pages, asked = [answer([sms("x"), other], 3), answer([sms("x")], 3)], ["70000000001"]
+    for rows in ([sms("x"), other], [sms("x"), numberless], [sms("x")], [sms("x")] * 3):
+        assert replace(pages, asked, answer(rows), 3) is None
+    assert replace(pages, asked, answer([sms("x")], 2), 3) is None
     right = answer([sms("x"), sms("y")])
-    assert replace(pages, second_of, [([second], right)], 4) is None
-    replaced = replace(pages, second_of, [([second], right)], 3)
+    assert replace(pages, asked, right, 4) is None
+    replaced = replace(pages, asked, right, 3)
     assert replaced
-    assert [record["smsMessage"] for record in replaced.records] == ["u", "x", "y"]
+    assert [record["smsMessage"] for record in replaced.records] == ["o", "x", "y"]
+
+
+HOUR = Window(START, START + timedelta(hours=1))
+MANY = [sms(str(n), seconds=n + 1) for n in range(MIN_IN_ORDER)]
+LAST = START + timedelta(seconds=MIN_IN_ORDER)
+
+
+@pytest.mark.parametrize(
+    ("rows", "window", "parts"),
+    [
+        (MANY, HOUR, [Window(START, LAST - SECOND), Window(LAST, HOUR.end)]),
+        (MANY[::-1], HOUR, [Window(START + 2 * SECOND, HOUR.end), Window(START, START + SECOND)]),
+        (MANY[:1] * MIN_IN_ORDER, HOUR, [Window(START, START), Window(START + SECOND, HOUR.end)]),
+        # In no order, too few, or no way on.
+        ([*MANY, MANY[1]], HOUR, None),
+        (MANY[1:], HOUR, None),
+        ([{**sms("a"), "dateSent": "вчера"}, *MANY], HOUR, None),
+        (MANY[:1] * MIN_IN_ORDER, Window(START + SECOND, HOUR.end), None),
+        # Of another zone than the window, it seems.
+        (MANY, Window(START, LAST - SECOND), None),
+        (MANY[::-1], Window(START + 2 * SECOND, HOUR.end), None),
+    ],
+)
+def test_a_window_is_divided_where_an_answer_in_order_of_time_ends(
+    rows: list[Row], window: Window, parts: list[Window] | None
+) -> None:
+    assert divide(window, answer(rows, 999)) == (tuple(parts) if parts else None)
+
+
+@pytest.mark.parametrize(("rest", "is_proved"), [(7, True), (6, False), (8, False)])
+def test_an_answer_in_order_of_time_leaves_behind_what_the_totals_differ_by(
+    rest: int, *, is_proved: bool
+) -> None:
+    page = answer([*MANY, *MANY[-1:]], MIN_IN_ORDER + 6)
+    expected = Answer(MIN_IN_ORDER - 1, page.records[: MIN_IN_ORDER - 1])
+    assert left_behind(page, rest) == (expected if is_proved else None)
 
 
 @given(rows_of_an_account, st.integers(1, 6))
