@@ -172,16 +172,8 @@ class SmsMessages(HttpStream):
         if not plan:
             self.logger.info("There is nothing to read: the period to read ends before it begins.")
             return
-        sync = self._begin(plan)
-        try:
-            before = -1
-            while sync.reader.windows and sync.reader.read > before:
-                before = sync.reader.read
-                yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
-            if sync.reader.error:
-                raise sync.reader.error
-        finally:
-            self._end()
+        for sync in self._steps(plan):
+            yield _slice(Window(sync.reader.windows[0].start, plan.window.end))
 
     def read_records(
         self,
@@ -198,12 +190,8 @@ class SmsMessages(HttpStream):
         if self._sync:
             yield from self._read_window(self._sync)
         elif stream_slice:
-            sync = self._begin(Plan(_window(stream_slice), "Slice", {}))
-            while sync.reader.windows:
+            for sync in self._steps(Plan(_window(stream_slice), "Slice", {})):
                 yield from self._read_window(sync)
-            self._end()
-            if sync.reader.error:
-                raise sync.reader.error
 
     def _read_window(self, sync: "Sync") -> Iterator[StreamData]:
         try:
@@ -229,12 +217,25 @@ class SmsMessages(HttpStream):
             if before is None or latest > before:
                 self.state = {**self.state, self.cursor_field: zoned(latest, self._config.zone)}
 
-    def _begin(self, plan: Plan) -> "Sync":
+    def _steps(self, plan: Plan) -> Iterator["Sync"]:
+        """Begin a sync and yield it before each window, as long as somebody reads it; end it.
+
+        Raises:
+            AirbyteTracedException: all windows were read, but together they lack SMS.
+        """
         report = partial(print_rate_limited, self.name)
         prefetcher = Prefetcher(self._fetcher, self._parse, plan.window, report)
         reader = Reader(prefetcher, require_complete_windows=self._config.require_complete_windows)
-        self._sync = Sync(plan, reader, dict(self.state), time.monotonic())
-        return self._sync
+        sync = self._sync = Sync(plan, reader, dict(self.state), time.monotonic())
+        try:
+            before = -1
+            while reader.windows and reader.read > before:
+                before = reader.read
+                yield sync
+            if reader.error:
+                raise reader.error
+        finally:
+            self._end()
 
     def _end(self) -> None:
         """Make no further request; log what the sync did."""
