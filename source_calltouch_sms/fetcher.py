@@ -157,12 +157,14 @@ class Fetcher:
     def expedite(self, fetch: Fetch) -> None:
         """Let a request go first, and receive its answer even if there is no room for it."""
         if not fetch.attempt.is_due:
-            self.rate_limiter.expedite(fetch.attempt)
+            fetch.attempt.is_due = True
+            self.rate_limiter.wake()
             self._transport.release(Attempt())  # wakes it
 
     def release(self, fetch: Fetch) -> None:
         """Let go of an answer, and of a request that is still under way."""
-        self.rate_limiter.cancel(fetch.attempt)
+        fetch.attempt.is_cancelled = True
+        self.rate_limiter.wake()
         self._transport.release(fetch.attempt)
 
     def close(self, fetches: list[Fetch]) -> None:

@@ -132,16 +132,9 @@ class RateLimiter(APIBudget):
             self._gate.wait(seconds if is_next else None)
         raise CancelledError
 
-    def expedite(self, attempt: Attempt) -> None:
-        """Let a request pass before others."""
+    def wake(self) -> None:
+        """Look again at what waits: a request has become due, or is cancelled."""
         with self._gate:
-            attempt.is_due = True
-            self._gate.notify_all()
-
-    def cancel(self, attempt: Attempt) -> None:
-        """Let no further try of a request pass."""
-        with self._gate:
-            attempt.is_cancelled = True
             self._gate.notify_all()
 
     def update_from_response(self, request: Any, response: requests.Response) -> None:

@@ -146,7 +146,8 @@ def test_of_requests_that_wait_the_one_that_is_due_goes_first_then_the_one_first
     with ThreadPoolExecutor(8) as pool:
         for n in (3, 7, 0, 5, 1, 6, 2, 4):
             pool.submit(acquire, limiter, attempts[n])
-        limiter.expedite(attempts[6])
+        attempts[6].is_due = True
+        limiter.wake()
     sent = [attempt.sent_at for attempt in (attempts.pop(6), *attempts)]
     assert sent == sorted(sent)
     assert sent[0] > attempts[-1].since + 1
@@ -159,7 +160,8 @@ def test_a_request_that_is_cancelled_does_not_pass() -> None:
         for attempt in [Attempt() for _ in range(3)]:
             waiting = pool.submit(acquire, limiter, attempt)
             assert wait([waiting], 0.05).not_done
-            limiter.cancel(attempt)
+            attempt.is_cancelled = True
+            limiter.wake()
             assert isinstance(waiting.exception(30), CancelledError)
     assert limiter.requests == 0
 
