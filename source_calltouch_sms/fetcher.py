@@ -90,13 +90,10 @@ class Transport(HTTPAdapter):
 
     def _wait_for_room(self, attempt: Attempt, size: int) -> float:
         """Take room for so many bytes; return for how many seconds there was none."""
-        since = time.monotonic()
+        since, full = time.monotonic(), self._max_bytes - size
         with self._room:
-            self._room.wait_for(
-                lambda: (
-                    attempt.is_due or attempt.is_cancelled or self._bytes + size <= self._max_bytes
-                )
-            )
+            while self._bytes > full and not (attempt.is_due or attempt.is_cancelled):
+                self._room.wait()
             if attempt.is_cancelled:
                 raise CancelledError
             self._bytes += size
