@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -45,8 +45,7 @@ class CalltouchErrorHandler(ErrorHandler):
     """The CDK's hook that reads every answer: the table of `docs/troubleshooting.md`, as code.
 
     The service's words are quoted without `secrets`. A request is retried for `retry_timeout`
-    seconds. `now` is the account's wall time up to which a sync reads. `attempt` returns how often
-    and since when the current thread has tried.
+    seconds. `now` is the account's wall time up to which a sync reads.
     """
 
     max_retries = UNLIMITED
@@ -57,10 +56,8 @@ class CalltouchErrorHandler(ErrorHandler):
         secrets: Iterable[str] = (),
         retry_timeout: float = RETRY_SECONDS,
         now: datetime = datetime.min,  # noqa: DTZ901 - a wall time
-        attempt: Callable[[], Attempt] = Attempt.current,
     ) -> None:
         self.retry_timeout = retry_timeout
-        self._attempt = attempt
         self._redactor = Redactor(secrets)
         self._now = now
         self._has_answered = False
@@ -82,7 +79,7 @@ class CalltouchErrorHandler(ErrorHandler):
         if not failure:
             self._has_answered = True
             return SUCCESS_RESOLUTION
-        attempt, wait = self._attempt(), retry_after(getattr(answer, "headers", {}))
+        attempt, wait = Attempt.current(), retry_after(getattr(answer, "headers", {}))
         if failure.retry_seconds and not attempt.is_due and not _is_throttled(answer):
             raise CancelledError  # it is tried again when it is due
         seconds = time.monotonic() - attempt.since

@@ -53,6 +53,11 @@ CONFIG, TRANSIENT = FailureType.config_error, FailureType.transient_error
 SYSTEM = FailureType.system_error
 
 
+@pytest.fixture(autouse=True)
+def _first_try() -> None:
+    Attempt(tries=1).begin()
+
+
 def violation(*faults: tuple[str, str]) -> str:
     violations = [{"fieldPath": field, "message": message} for field, message in faults]
     return json.dumps({"data": {"validationErrorData": {"violations": violations}}})
@@ -71,8 +76,8 @@ def judge(
     answer: Answer, *, tries: int = 1, seconds: float = 0, **changes: Any
 ) -> tuple[Meaning, str]:
     """Return what the handler does, or the kind of the error that it raises, and the words."""
-    attempt = Attempt(time.monotonic() - seconds, tries)
-    handler = CalltouchErrorHandler(attempt=lambda: attempt, **{"now": NOW, **changes})
+    Attempt(time.monotonic() - seconds, tries).begin()
+    handler = CalltouchErrorHandler(**{"now": NOW, **changes})
     try:
         resolution = handler.interpret_response(answer)
     except AirbyteTracedException as error:
@@ -281,7 +286,8 @@ def test_a_failure_that_stays_ends_with_how_often_it_was_tried_and_advice(
 
 
 def test_what_nobody_waits_for_yet_is_not_tried_again_but_slows_down() -> None:
-    handler = CalltouchErrorHandler(attempt=lambda: Attempt(tries=3, is_due=False))
+    Attempt(tries=3, is_due=False).begin()
+    handler = CalltouchErrorHandler()
     with pytest.raises(CancelledError):
         handler.interpret_response(got("", 502))
     assert handler.interpret_response(got("", 429)).response_action == RETRY
@@ -292,7 +298,8 @@ def test_what_nobody_waits_for_yet_is_not_tried_again_but_slows_down() -> None:
 @pytest.mark.parametrize("wrong", [response(HTML), response(HTML, 404), response("", 302)])
 def test_an_address_that_has_sent_a_page_is_not_called_wrong(wrong: requests.Response) -> None:
     attempt = Attempt(time.monotonic() - RETRY_SECONDS + 1, tries=2)
-    handler = CalltouchErrorHandler(attempt=lambda: attempt)
+    attempt.begin()
+    handler = CalltouchErrorHandler()
     assert handler.interpret_response(response(PAGE)).response_action == PASS
     assert handler.interpret_response(wrong).response_action == RETRY
     attempt.since -= 2
