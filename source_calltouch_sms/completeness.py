@@ -149,7 +149,7 @@ def left_behind(answer: Answer, rest: int) -> Answer | None:
 class Gathered:
     """What several answers hold together: of identical SMS, as many as any one answer had.
 
-    Keys say so: those of identical SMS differ by an ordinal within one answer.
+    Identical SMS are taken together, since only within one answer are they told apart.
     """
 
     def __init__(self) -> None:
@@ -157,32 +157,39 @@ class Gathered:
         """What Calltouch reports."""
         self.passes = 0
         """How often pages were added."""
-        self._by_key: dict[str, Record] = {}
+        self._identical: dict[tuple[Any, ...], list[Record]] = {}
 
     def add(self, pages: Sequence[Answer]) -> bool:
-        """Take pages; return whether they held anything new. A changed total drops older SMS."""
-        if len(self._by_key) > self.total:  # some have disappeared from the account
-            self._by_key.clear()
-        self.passes, before = self.passes + 1, len(self._by_key)
-        if pages[0].total != self.total:
-            self.total, before = pages[0].total, 0
-            self._by_key.clear()
+        """Take pages; return whether they held anything new.
+
+        Older SMS are dropped where the total has changed, or where they are more than it.
+        """
+        if pages[0].total != self.total or len(self.answer().records) > self.total:
+            self._identical.clear()
+        self.total, before = pages[0].total, len(self.answer().records)
+        self.passes += 1
         for page in pages:
             if page.total == self.total:
                 self.add_records(page.records)
-        return len(self._by_key) > before
+        return len(self.answer().records) > before
 
     def add_records(self, records: list[Record]) -> None:
         """Take the records of one answer."""
-        self._by_key.update((record["smsKey"], record) for record in records)
+        groups = dict[tuple[Any, ...], list[Record]]()
+        for record in records:
+            identity = (record["phoneNumber"], record["dateSent"], record["smsMessage"])
+            groups.setdefault(identity, []).append(record)
+        for identity, group in groups.items():
+            if len(group) >= len(self._identical.get(identity, ())):
+                self._identical[identity] = group
 
     def answer(self) -> Answer:
         """Return them as if one answer held them."""
-        return Answer(self.total, list(self._by_key.values()))
+        return Answer(self.total, [r for group in self._identical.values() for r in group])
 
     def phone_numbers(self, max_sms: int) -> list[tuple[str, ...]]:
         """Return the phone numbers, in groups of up to `max_sms` SMS as far as these are known."""
-        counts = Counter(map(phone_number_of, self._by_key.values()))
+        counts = Counter(map(phone_number_of, self.answer().records))
         del counts[""]
         groups, sms = [list[str]()], 0
         for number, count in counts.items():

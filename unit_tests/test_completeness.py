@@ -170,6 +170,14 @@ def test_a_union_holds_as_many_identical_sms_as_one_answer_had() -> None:
     assert sorted(record["smsMessage"] for record in records) == ["a", "a", "b"]
 
 
+def test_a_union_keeps_the_status_of_each_of_identical_sms() -> None:
+    failed, delivered = {**sms("a"), "smsStatus": "error"}, sms("a")
+    both, others = answer([failed, delivered, sms("b")], 4), answer([failed, sms("c")], 4)
+    for pages in ([both, others], [others, both]):
+        statuses = [record["smsStatus"] for record in united(*pages).answer().records]
+        assert sorted(statuses) == ["delivered", "delivered", "delivered", "error"]
+
+
 def test_a_union_begins_anew_where_another_total_is_reported() -> None:
     gathered = Gathered()
     assert gathered.add(pages_of("ab bc", 4))
