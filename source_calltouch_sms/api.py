@@ -246,6 +246,8 @@ def _refused_fields(faults: list[str]) -> ErrorBody:
     text = "; ".join(faults)
     if re.search(r"больше\sтекущего\sдня", text):
         return NotBegun(text)
+    if re.search(_PASSING, text, re.IGNORECASE) and not re.search(_DAYS, text, re.IGNORECASE):
+        return NotNow(text)
     if all(re.search(_RANGE, fault, re.IGNORECASE) for fault in faults):
         return RefusedRange(text)
     return ValidationError(text)

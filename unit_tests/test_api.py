@@ -226,6 +226,8 @@ def refusal(*faults: tuple[str | None, str], indexed: bool = False) -> dict[str,
         (refusal(("", "Не более 31 дня")), api.RefusedRange, ": Не более 31 дня"),
         (refusal(("", LIMITS[0])), api.RefusedRange, f": {LIMITS[0]}"),
         (refusal(("dateTo", "Мало"), indexed=True), api.RefusedRange, "dateTo: Мало"),
+        (refusal(("", NOT_NOW[0])), api.NotNow, f": {NOT_NOW[0]}"),
+        (refusal(("", LIMITS[6])), api.RefusedRange, f": {LIMITS[6]}"),
         (
             refusal(("dateTo", "Мало"), ("newField", "Нет")),
             api.ValidationError,
