@@ -60,7 +60,8 @@ def plan_sync(
         if cursor:
             since, kind = _last_days_end(cursor, read_at, zone), "New SMS and status updates"
         back = config.lookback
-        if interval or STATUSES_READ_AT in state:
+        is_cut_short = config.end and config.end < end
+        if not is_cut_short and (interval or STATUSES_READ_AT in state):
             adds[STATUSES_READ_AT] = f"{now.astimezone(pendulum.UTC):%Y-%m-%dT%H:%M:%SZ}"
     if since:
         # A time in an hour that clocks repeat or skip may be meant an hour earlier.

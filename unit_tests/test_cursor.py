@@ -116,6 +116,13 @@ def test_an_interval_begins_and_is_taken_back_without_a_gap() -> None:
     assert plan(read_at, **DAILY) == ((START, END), "All SMS", NOW_READ), "without a cursor, all"
 
 
+def test_an_interval_does_not_begin_where_the_end_date_cuts_the_last_days_short() -> None:
+    state = {"dateSent": CURSOR, **NOW_READ}
+    assert plan({"dateSent": CURSOR}, end_date="2024-06-14", **DAILY)[2] == {}
+    assert plan({"dateSent": CURSOR}, end_date="2024-06-15", **DAILY)[2] == NOW_READ
+    assert plan(state, end_date="2024-06-14", lookback_interval_hours=0)[2] == {}
+
+
 def test_a_full_refresh_neither_minds_the_interval_nor_keeps_it() -> None:
     assert plan({}, SyncMode.full_refresh, **DAILY) == ((START, END), "All SMS", {})
     state = {"dateSent": CURSOR, "statusesReadAt": utc(MOMENT)}
