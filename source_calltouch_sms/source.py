@@ -137,14 +137,15 @@ def _read_file(kind: str, path: str, form: str, parse: Callable[[Any], T]) -> T:
     Raises:
         AirbyteTracedException: a `config_error` that names the file and shows its form.
     """
+    shown = "" if "{" in path else f" {path!r}"  # it may be the content itself
     try:
         return parse(json.loads(Path(path).read_text("utf-8-sig")))
     except OSError as error:
-        raise config_error(f"The {kind} file {path!r} cannot be read: {error.strerror}.") from None
+        raise config_error(f"The {kind} file{shown} cannot be read: {error.strerror}.") from None
     except (TypeError, ValueError, RecursionError) as error:
         place = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
         raise config_error(
-            f"The {kind} file {path!r} is not JSON in UTF-8 of the expected form{place}: {form}"
+            f"The {kind} file{shown} is not JSON in UTF-8 of the expected form{place}: {form}"
         ) from None
 
 

@@ -242,6 +242,14 @@ def test_a_file_that_is_no_json_is_named_with_the_place(tmp_path: Path) -> None:
     assert "line 1 column 10 (char 9)): {" in fault("settings", tmp_path / "file")
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_content_that_stands_where_a_path_should_is_not_quoted(kind: str) -> None:
+    for content in ('{"access_token": "private"}', '[{"private": "/"}]' * 9999):
+        with pytest.raises(AirbyteTracedException, match=f"The {kind} file cannot be") as raised:
+            READERS[kind][0](content)
+        assert "private" not in repr(vars(raised.value))
+
+
 def test_of_json_in_another_form_nothing_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text('["private"]')
     assert "expected form: {" in fault("settings", tmp_path / "file")
