@@ -110,4 +110,6 @@ def _refused(error: Any) -> AirbyteTracedException:
     wanted = error.schema.get("pattern_descriptor", error.schema["type"])
     if error.validator == "format":
         return _wrong(name, f"{subject} is not a valid {error.validator_value} ({wanted})")
+    if error.validator == "type" and not isinstance(error.instance, float):
+        return _wrong(name, f"{subject} has to be a JSON {error.validator_value} ({wanted})")
     return _wrong(name, f'{subject} does not fit the format "{wanted}"')

@@ -42,7 +42,10 @@ LONG_PAST: Final = (
     "Calltouch refuses days this long ago, even one at a time: set Start date (start_date) to a "
     "later day."
 )
-FIELDS: Final = "Check the settings: phoneNumbers come from Phone numbers (phone_numbers)."
+FIELDS: Final = (
+    "Check the setting that the field comes from: phoneNumbers is Phone numbers (phone_numbers), "
+    "SiteId is Site ID (site_id)."
+)
 ADDRESSES: Final = (
     "Calltouch's documentation gives two addresses for this method, "
     f"{api.URL} and {api.URL_UNDER_ACCESS}: set API URL (api_url) to the one that works."

@@ -73,7 +73,7 @@ NO_TIME_ZONES = [
     *("right/Europe/Moscow", "right/UTC", "posix/Europe/Moscow", "posixrules", "localtime"),
     *("Factory", "../etc/passwd"),
 ]
-NO_NUMBERS = ["12345", "+7 000 123-45-67\n+7 000 123-45-68", 70001234567, "", "+7916abc1112233"]
+NO_NUMBERS = ["12345", "+7 000 123-45-67\n+7 000 123-45-68", "", "+7916abc1112233"]
 NO_ADDRESSES = [
     *("http://api.calltouch.ru/x", "https://", "ftp://api.calltouch.ru/x", "https://?x"),
     *("http://0.0.0.0/x", "http://10.0.0.1/x", "http://localhost.example/x"),
@@ -86,7 +86,7 @@ NO_ADDRESSES = [
     *(f"https://{'a' * 64}.ru/x", "https://:443/x", "https://[::1", "https://[::g]/x"),
     *("https://host:port/x", "https://host:99999/x", "http://localhost:99999/x"),
 ]
-ODD_LISTS: list[Any] = ["70001234567", {"number": "1"}, ["70001234567"] * (api.MAX_NUMBERS + 1)]
+TOO_MANY = ["70001234567"] * (api.MAX_NUMBERS + 1)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,13 @@ ODD_LISTS: list[Any] = ["70001234567", {"number": "1"}, ["70001234567"] * (api.M
     [
         *((name, "MISSING", "it is missing") for name in ("access_token", "site_id", "start_date")),
         ("access_token", "", "it is missing"),
-        ("access_token", 5, 'does not fit the format "string"'),
+        ("access_token", 5, "the value has to be a JSON string (string)."),
         *(
             ("access_token", token, "a space, a line break, a quote or a letter that no token has")
             for token in ("two words", "line\n", 'quo"te', "quo'te", "back\\slash", "Ключ")
         ),
-        *(("site_id", wrong, 'does not fit the format "digits only"') for wrong in ("ID 5", 5)),
+        ("site_id", "ID 5", 'does not fit the format "digits only".'),
+        ("site_id", 5, "the value has to be a JSON string (digits only)."),
         ("start_date", "01.04.2024", "the value is not a valid date (YYYY-MM-DD)"),
         ("start_date", "20240401", "YYYY-MM-DD"),
         ("start_date", "2024-02-30", "the value is not a valid date (YYYY-MM-DD)"),
@@ -108,14 +109,20 @@ ODD_LISTS: list[Any] = ["70001234567", {"number": "1"}, ["70001234567"] * (api.M
         ("end_date", "2024-13-01", "is not a valid date"),
         ("timezone", "Mars/Olympus", '"Mars/Olympus" is not a valid time zone; use an IANA name'),
         *(("timezone", zone, 'the format "Region/City, such as Europe/') for zone in NO_TIME_ZONES),
-        *(("lookback_window_days", n, '"whole number, 0 to 365"') for n in (-1, 366, 3.5, "3")),
-        *(("lookback_interval_hours", n, '"whole number, 0 to 168"') for n in (-1, 169, 0.5, "24")),
+        *(("lookback_window_days", n, '"whole number, 0 to 365"') for n in (-1, 366, 3.5)),
+        *(("lookback_interval_hours", n, '"whole number, 0 to 168"') for n in (-1, 169, 0.5)),
         *(
             ("phone_numbers", ["+7 000 123-45-67", wrong], 'entry 2 does not fit the format "10 to')
             for wrong in NO_NUMBERS
         ),
-        *(("phone_numbers", wrong, 'the format "10 to 15 digits each, ') for wrong in ODD_LISTS),
-        ("require_complete_windows", "yes", 'does not fit the format "boolean"'),
+        ("phone_numbers", TOO_MANY, 'the format "10 to 15 digits each, '),
+        ("lookback_window_days", "3", "has to be a JSON integer (whole number, 0 to 365)"),
+        *(
+            ("phone_numbers", wrong, "the value has to be a JSON array (10 to 15 digits each, a")
+            for wrong in ("70001234567", {"number": "1"})
+        ),
+        ("phone_numbers", [70001234567], "entry 1 has to be a JSON string (10 to 15 digits)"),
+        ("require_complete_windows", "yes", "the value has to be a JSON boolean (boolean)."),
         *(("api_url", url, 'does not fit the format "https://host/path"') for url in NO_ADDRESSES),
     ],
     ids=lambda value: repr(value)[:40],
