@@ -1,6 +1,7 @@
-"""The SMS-statistics method as Calltouch documents it: address, limits, request, page, errors.
+"""The SMS-statistics method: address, limits, request, page, errors.
 
-Source of every fact: calltouch.ru/support/api-metod-polucheniya-statistiki-sms-po-baze
+As calltouch.ru/support/api-metod-polucheniya-statistiki-sms-po-baze documents it, and as the same
+service answers elsewhere; that is called undocumented.
 """
 
 import json
@@ -47,7 +48,7 @@ class Page(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-class ErrorBody(Exception):  # noqa: N818 - its kinds are named as the page names them
+class ErrorBody(Exception):  # noqa: N818 - its kinds are bodies, not yet failures
     """A body that is not a page. Its text is Calltouch's own, if it sent any."""
 
 
@@ -159,7 +160,7 @@ def read_wire_time(text: str, *, month_first: bool = False) -> datetime:
 
 
 def seems_page(body: bytes) -> bool:
-    """Tell, without decoding it, whether a large body is a page: it holds SMS and has an end."""
+    """Tell whether a body above `LARGE` is a page: it holds SMS and has an end. Not decoded."""
     end = body[-9:].rstrip()
     return len(body) > LARGE and b'"smsDetails"' in body[:LARGE] and end.endswith(b"}}")
 

@@ -80,8 +80,8 @@ def fits(pages: list[Answer]) -> bool:
     """Tell whether pages so far agree: one total, and all but the last one equally full."""
     first, last = pages[0], pages[-1]
     rows = sum(len(page.records) for page in pages)
-    due = min(len(first.records), first.total - rows + len(last.records))
-    return last.total == first.total and len(last.records) == due > 0
+    expected = min(len(first.records), first.total - rows + len(last.records))
+    return last.total == first.total and len(last.records) == expected > 0
 
 
 def check_pages(pages: list[Answer]) -> Answer | Ambiguous | None:

@@ -35,7 +35,7 @@ class Config:
     zone: pendulum.Timezone
     lookback: timedelta
     lookback_interval: timedelta
-    """How long the last days are not read again once they were; 0: every sync reads them."""
+    """For how long after the last days were read again they are not; 0: every sync reads them."""
     phone_numbers: tuple[str, ...] = field(repr=False)
     require_complete_windows: bool
     api_url: str

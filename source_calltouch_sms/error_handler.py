@@ -42,7 +42,7 @@ NO_WAIT_SECONDS: Final = 0.001
 
 
 class CalltouchErrorHandler(ErrorHandler):
-    """The CDK's hook that reads every answer: the table of `docs/troubleshooting.md`, as code.
+    """The CDK's hook that reads every answer, and decides what to do about a `Failure`.
 
     The service's words are quoted without `secrets`. A request is retried for `retry_timeout`
     seconds. `now` is the account's wall time up to which a sync reads.

@@ -51,4 +51,4 @@ class AnswerTooLargeError(requests.RequestException):
 
 
 class CancelledError(Exception):
-    """The request is no longer wanted, or has failed before it is."""
+    """Nobody waits for the request: it is cancelled, or failed early and is made anew when due."""

@@ -190,7 +190,7 @@ def of_response(  # noqa: C901, PLR0912 - a table: the first case that fits coun
                 f"Calltouch's answer (HTTP {status}) matches no format in Calltouch's API "
                 "documentation"
             )
-    if has_answered and failure.advice is ADDRESSES:  # maintenance, not a wrong address
+    if has_answered and failure.retry_seconds == WRONG_ADDRESS_SECONDS:  # it is maintenance
         failure = Failure(failure.reason)
     return failure._replace(said=f" Calltouch's answer{said}." if said else "")
 

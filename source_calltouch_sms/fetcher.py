@@ -23,8 +23,9 @@ from source_calltouch_sms.rate_limiter import RETRY_SECONDS, Attempt, RateLimite
 from source_calltouch_sms.windows import PageRequest
 
 MAX_ANSWER_BYTES: Final = 200_000_000
+"""Of one answer, decoded."""
 MAX_ERROR_BYTES: Final = 1_000_000
-"""Of one answer, decoded: under a status below 400, and of 400 and above."""
+"""Of one under a status of 400 or above."""
 MAX_BYTES: Final = 200_000_000
 """Of all answers that are held or on their way. The one that is due is received in any case."""
 CHUNK_BYTES: Final = 65_536

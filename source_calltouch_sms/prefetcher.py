@@ -58,7 +58,7 @@ class Load(NamedTuple):
     latency: float
     """Seconds that an answer takes."""
     max_requests: int
-    """How many requests Calltouch bears."""
+    """How many requests Calltouch seems to bear at once, as failures tell."""
 
 
 def next_request(
@@ -133,8 +133,7 @@ class Prefetcher:
         """Wait for an answer and read it.
 
         One that failed before anybody waited for it is asked for again; so is, once, one that turns
-        out to be damaged, after the CDK's tries. One that is refused, but for a window's first
-        page, is `REFUSED`.
+        out to be damaged, after the CDK's tries. A further page that is refused is `REFUSED`.
 
         Raises:
             AirbyteTracedException: the request failed for good.

@@ -87,6 +87,8 @@ class Reader:
     def read_next_window(self) -> Iterator[list[Record] | WindowEnd]:
         """Yield the oldest window's records, in batches, once every SMS of it has arrived.
 
+        Its `WindowEnd` comes last. After that of the last window, `error` may be set.
+
         Raises:
             AirbyteTracedException: a request failed for good, or the window stays incomplete.
         """
@@ -265,7 +267,8 @@ class Reader:
         has_new = gathered.add(self._take_pages(window, first))
         if not gathered.answer().is_complete and (not has_new or gathered.passes == PASSES):
             self._ask_phone_numbers(window, gathered)
-            gathered.add([self._prefetcher.take(PageRequest(window))])  # if the total is the same
+            # A total that has changed meanwhile drops what was gathered.
+            gathered.add([self._prefetcher.take(PageRequest(window))])
         return gathered.answer()
 
     def _ask_phone_numbers(self, window: Window, gathered: Gathered) -> None:
@@ -273,12 +276,16 @@ class Reader:
         page_size = self._prefetcher.page_size
         groups = [(part, MAX_TOTAL) for part in gathered.phone_numbers(int(PART_SHARE * page_size))]
         while groups:
-            numbers, whole = groups.pop()
+            numbers, total_before = groups.pop()
             answer = self._prefetcher.take(PageRequest(window, 1, numbers))
             if answer.is_complete:
                 gathered.add_records(answer.records)
             # A half that counts as many as the whole: Calltouch does not look at the numbers.
-            elif len(answer.records) >= page_size and len(numbers) > 1 and answer.total < whole:
+            elif (
+                len(answer.records) >= page_size
+                and len(numbers) > 1
+                and answer.total < total_before
+            ):
                 half = len(numbers) // 2
                 groups += [(part, answer.total) for part in (numbers[:half], numbers[half:])]
 
@@ -307,12 +314,12 @@ class Reader:
             if found < self._reported:
                 self._report_incomplete(self._period, self._reported, found)
 
-    def _report_incomplete(self, window: Window, total: int, came: int) -> None:
+    def _report_incomplete(self, window: Window, total: int, returned: int) -> None:
         if self._require_complete_windows:
             raise transient_error(
-                f"{window}: Calltouch reported {total} SMS but returned {came} distinct SMS, after "
-                "several attempts. Nothing is lost: the next sync begins before this window. If it "
-                "persists, report it to Calltouch, or switch off the setting Fail on incomplete "
-                "data (require_complete_windows)."
+                f"{window}: Calltouch reported {total} SMS but returned {returned} distinct SMS, "
+                "after several attempts. Nothing is lost: the next sync begins before this window. "
+                "If it persists, report it to Calltouch, or switch off the setting Fail on "
+                "incomplete data (require_complete_windows)."
             )
-        self.incomplete.append(max(0, total - came))
+        self.incomplete.append(max(0, total - returned))

@@ -47,12 +47,7 @@ def clock_change(wall: datetime, zone: pendulum.Timezone) -> timedelta:
 
 
 class RecordMaker:
-    """Turns the rows of one answer at a time into records, for one project.
-
-    `start` and `end` are the requested range, in wall time: it tells whether `01/04/2024` is in
-    April or in January. Where an answer leaves that open, an earlier one decides; else it is not
-    read, unless it is written with `-` or `.`, for which Calltouch documents that the day is first.
-    """
+    """Turns the rows of one answer at a time into records, for one project."""
 
     def __init__(self, site_id: str, zone: pendulum.Timezone) -> None:
         self._site_id = site_id
@@ -67,6 +62,10 @@ class RecordMaker:
         The key is a hash of site, number, wall time and text, and of the ordinal among the rows
         that agree in these: neither the zone that is set, nor the way dates are written, nor a
         status that changes touches it.
+
+        `start` and `end` are the requested range, in wall time: it tells whether `01/04/2024` is in
+        April or in January. Where an answer leaves that open, an earlier one decides; else it is
+        not read, unless it is written with `-` or `.`, for which Calltouch documents the day first.
 
         Raises:
             AirbyteTracedException: no date of the answer can be read.
