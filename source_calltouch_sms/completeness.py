@@ -152,12 +152,14 @@ class Gathered:
     Identical SMS are taken together, since only within one answer are they told apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pages: Sequence[Answer] = ()) -> None:
         self.total = 0
         """What Calltouch reports."""
         self.passes = 0
         """How often pages were added."""
         self._identical: dict[tuple[Any, ...], list[Record]] = {}
+        if pages:
+            self.add(pages)
 
     def add(self, pages: Sequence[Answer]) -> bool:
         """Take pages; return whether they held anything new.

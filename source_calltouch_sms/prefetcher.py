@@ -16,7 +16,7 @@ import requests
 from airbyte_cdk.sources.http_config import MAX_CONNECTION_POOL_SIZE
 
 from source_calltouch_sms.api import PAGE_SIZE, seen_counts
-from source_calltouch_sms.completeness import Answer
+from source_calltouch_sms.completeness import Answer, fits, is_in_order
 from source_calltouch_sms.errors import CancelledError, RefusedError, transient_error
 from source_calltouch_sms.fetcher import MAX_BYTES, Fetch, Fetcher
 from source_calltouch_sms.windows import PageRequest, Window
@@ -93,7 +93,7 @@ class Prefetcher:
         self.window_pages = WINDOW_PAGES
         """The reader lowers it to 1, once pages have proved nothing."""
         self.is_paged = True
-        """Whether further pages are requested. The reader ends it, once their order has changed."""
+        """Whether further pages are requested: no longer, once their order has changed."""
         self.page_size = 0
         """Rows of the largest answer so far."""
         self.is_reported = False
@@ -123,6 +123,27 @@ class Prefetcher:
         first = self.take(PageRequest(window))
         self.note_first_page(window, first.total, len(first.records))
         return first
+
+    def take_pages(self, window: Window, first: Answer) -> list[Answer]:
+        """Take a window's further pages, as long as they agree and bring something new."""
+        pages, keys = [first], {record["smsKey"] for record in first.records}
+        rows = len(first.records)
+        requests = self.pages_of(window)[1:]
+        self.set_due(requests)
+        for request in requests:
+            page = self.take(request)
+            if not page.records:
+                break
+            pages.append(page)
+            rows, before = rows + len(page.records), len(keys)
+            keys |= {record["smsKey"] for record in page.records}
+            if len(keys) == before or not fits(pages):
+                break
+            if rows - len(keys) > 1 and window.seconds > 1 and is_in_order(pages):
+                # SMS of a second come in another order each time: some twice, others not at all.
+                self.is_paged = False
+                break
+        return pages
 
     def take_all(self, requests: list[PageRequest]) -> list[Answer]:
         """Ask for several answers at once, and wait for all."""

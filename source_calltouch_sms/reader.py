@@ -161,16 +161,14 @@ class Reader:
             return first
         if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
             return Split(window.split(first.total, self._prefetcher.max_sms))
-        pages = self._take_pages(window, first)
+        pages = self._prefetcher.take_pages(window, first)
         if not self._prefetcher.is_paged and (split := self._split_in_order(window, first)):
             return split
         is_full = not self._prefetcher.is_paged and len(first.records) == self._prefetcher.page_size
         is_short = len(pages) == 1 and first.total <= PAGE_SIZE and not is_full
         # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or is_short:
-            seen = Gathered()
-            seen.add(pages)
-            return seen.answer()
+            return Gathered(pages).answer()
         if proved := self._prove(window, pages):
             return proved
         if self._prefetcher.is_paged:
@@ -211,27 +209,6 @@ class Reader:
         # A part that counts as many as the whole may have stopped there, too.
         return complete if sum(totals) == total > max(totals) else Split(parts)
 
-    def _take_pages(self, window: Window, first: Answer) -> list[Answer]:
-        """Take a window's further pages, as long as they agree and bring something new."""
-        pages, keys = [first], {record["smsKey"] for record in first.records}
-        rows = len(first.records)
-        requests = self._prefetcher.pages_of(window)[1:]
-        self._prefetcher.set_due(requests)
-        for request in requests:
-            page = self._prefetcher.take(request)
-            if not page.records:
-                break
-            pages.append(page)
-            rows, before = rows + len(page.records), len(keys)
-            keys |= {record["smsKey"] for record in page.records}
-            if len(keys) == before or not completeness.fits(pages):
-                break
-            if rows - len(keys) > 1 and window.seconds > 1 and completeness.is_in_order(pages):
-                # SMS of a second come in another order each time: some twice, others not at all.
-                self._prefetcher.is_paged = False
-                break
-        return pages
-
     def _prove(self, window: Window, pages: list[Answer]) -> Answer | None:
         """Return every SMS of a range by its pages, if they prove it; ask for what is ambiguous."""
         verdict = completeness.check_pages(pages)
@@ -264,7 +241,7 @@ class Reader:
         first = self._prefetcher.take_first(window)
         if first.is_complete:
             return first
-        has_new = gathered.add(self._take_pages(window, first))
+        has_new = gathered.add(self._prefetcher.take_pages(window, first))
         if not gathered.answer().is_complete and (not has_new or gathered.passes == PASSES):
             self._ask_phone_numbers(window, gathered)
             # A total that has changed meanwhile drops what was gathered.

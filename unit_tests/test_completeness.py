@@ -41,12 +41,6 @@ def pages_of(letters: str, *totals: int) -> list[Answer]:
     return [answer([sms(letter) for letter in page], total) for page, total in pages]
 
 
-def united(*pages: Answer) -> Gathered:
-    gathered = Gathered()
-    gathered.add(pages)
-    return gathered
-
-
 @pytest.mark.parametrize(
     ("rows", "total", "is_complete"),
     [("", 0, True), ("abca", 4, True), ("ab", 3, False), ("ab", 1, False)],
@@ -154,19 +148,19 @@ def test_an_answer_in_order_of_time_leaves_behind_what_the_totals_differ_by(
 
 @given(rows_of_an_account, st.integers(1, 6))
 def test_phone_numbers_come_in_groups_that_one_answer_holds(rows: list[Row], size: int) -> None:
-    groups = united(answer(rows)).phone_numbers(size)
+    groups = Gathered([answer(rows)]).phone_numbers(size)
     counts = Counter(map(phone_number_of, rows))
     assert sorted(chain(*groups)) == sorted(counts)
     assert all(len(g) == 1 or sum(counts[n] for n in g) <= size for g in groups)
 
 
 def test_a_group_is_no_larger_than_one_request_takes() -> None:
-    groups = united(answer(TOO_MANY)).phone_numbers(len(TOO_MANY))
+    groups = Gathered([answer(TOO_MANY)]).phone_numbers(len(TOO_MANY))
     assert [len(group) for group in groups] == [MAX_NUMBERS, 1]
 
 
 def test_a_union_holds_as_many_identical_sms_as_one_answer_had() -> None:
-    records = united(*pages_of("aab ab cd", 5, 5, 2)).answer().records  # not of another total
+    records = Gathered(pages_of("aab ab cd", 5, 5, 2)).answer().records  # not of another total
     assert sorted(record["smsMessage"] for record in records) == ["a", "a", "b"]
 
 
@@ -174,7 +168,7 @@ def test_a_union_keeps_the_status_of_each_of_identical_sms() -> None:
     failed, delivered = {**sms("a"), "smsStatus": "error"}, sms("a")
     both, others = answer([failed, delivered, sms("b")], 4), answer([failed, sms("c")], 4)
     for pages in ([both, others], [others, both]):
-        statuses = [record["smsStatus"] for record in united(*pages).answer().records]
+        statuses = [record["smsStatus"] for record in Gathered(pages).answer().records]
         assert sorted(statuses) == ["delivered", "delivered", "delivered", "error"]
 
 
@@ -194,4 +188,4 @@ def test_a_union_begins_anew_where_another_total_is_reported() -> None:
 def test_sms_without_a_readable_time_or_number_are_not_counted_by_it() -> None:
     page = answer([{**sms("a"), "dateSent": "вчера"}, {**sms("b"), "phoneNumber": None}, sms("c")])
     assert times([page]) == {"2024-04-01T00:00:00": 2}
-    assert united(page).phone_numbers(9) == [("70000000001",)]
+    assert Gathered([page]).phone_numbers(9) == [("70000000001",)]
