@@ -129,6 +129,7 @@ LAST = START + timedelta(seconds=MIN_IN_ORDER)
         # Of another zone than the window, it seems.
         (MANY, Window(START, LAST - SECOND), None),
         (MANY[::-1], Window(START + 2 * SECOND, HOUR.end), None),
+        (MANY[::-1], Window(START, START + SECOND), None),
     ],
 )
 def test_a_window_is_divided_where_an_answer_in_order_of_time_ends(

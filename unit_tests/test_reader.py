@@ -257,7 +257,7 @@ def twins_on_two_pages(count: int = 1000, page_size: int = 100) -> list[Row]:
         (with_ties(bursts()), 50),
         (with_ties(mailings(20, 30)), 20),
         (with_ties(mailings(60, 30)), 55),
-        (Account(mailings(60, 30), order=newest_first, shuffle=random.Random(1)), 55),
+        (Account(mailings(60, 30), order=newest_first, shuffle=random.Random(1)), 46),
         (Account([*mailings(1, 310), *mailings(1, 30)]), 40),
         (Account(shuffled(mailings(1, 100) * 3)), 40),
         (with_ties(mailings(1, 310)), 120),
