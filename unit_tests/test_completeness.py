@@ -171,6 +171,8 @@ def test_a_union_keeps_the_status_of_each_of_identical_sms() -> None:
     for pages in ([both, others], [others, both]):
         statuses = [record["smsStatus"] for record in Gathered(pages).answer().records]
         assert sorted(statuses) == ["delivered", "delivered", "delivered", "error"]
+    (latest,) = Gathered([answer([sms("a")], 2), answer([failed], 2)]).answer().records
+    assert latest["smsStatus"] == "error"
 
 
 def test_a_union_begins_anew_where_another_total_is_reported() -> None:

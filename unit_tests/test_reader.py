@@ -261,6 +261,7 @@ def twins_on_two_pages(count: int = 1000, page_size: int = 100) -> list[Row]:
         (Account([*mailings(1, 310), *mailings(1, 30)]), 40),
         (Account(shuffled(mailings(1, 100) * 3)), 40),
         (with_ties(mailings(1, 310)), 120),
+        (with_ties([*bursts(), *mailings(3, 150)]), 100),
         (Account(twins_on_two_pages()), 13),
         (Account(shuffled(twins_on_two_pages())), 24),
         (Account(evenly(230), shuffle=random.Random(1)), 10),
