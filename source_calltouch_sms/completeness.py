@@ -9,7 +9,7 @@ until one answer holds it: a range is split by time, a second by phone numbers.
   number is asked for alone: the answer takes the place of the pages' rows about it, if it is
   complete and has as many, and if the window's total is the same afterwards.
 - An answer in order of time is complete up to its last second, if it has as many SMS before that
-  second as the totals of its range and of the rest, which begins there, differ by.
+  second as the totals of its range and of the rest differ by, and the rest begins with it.
 - The answers about a second that none of them holds are united: of identical SMS, as many count as
   one answer had.
 """
@@ -101,8 +101,10 @@ def check_pages(pages: list[Answer]) -> Answer | Ambiguous | None:
 def is_in_order(pages: list[Answer]) -> bool:
     """Tell whether the service sorts by time, the oldest or the newest first, as SMS show it."""
     times = [second_of(record) for page in pages for record in page.records]
+    if len(times) < MIN_IN_ORDER or not all(times) or times[0] == times[-1]:
+        return False
     in_order = sorted(times)
-    return len(times) >= MIN_IN_ORDER and all(times) and times in (in_order, in_order[::-1])
+    return times in (in_order, in_order[::-1])
 
 
 def replace(
@@ -124,26 +126,28 @@ def replace(
 def divide(window: Window, answer: Answer) -> tuple[Window, Window] | None:
     """Divide a window where an answer in order of time ends: what it leaves behind, and the rest.
 
-    The rest begins with the last second seen. None: it is in no order, or ends where it began.
+    The rest begins with the last second seen. None: the answer is in no order, or of one second.
     """
     if not is_in_order([answer]):
         return None
     first, last = (Window.second(second_of(answer.records[n])).start for n in (0, -1))
     if not window.start < last < window.end:
         return None
-    if first <= last:
+    if first < last:
         return Window(window.start, last - SECOND), Window(last, window.end)
     return Window(last + SECOND, window.end), Window(window.start, last)
 
 
-def left_behind(answer: Answer, rest: int) -> Answer | None:
-    """Return the SMS that an answer leaves behind, as `divide` says; None if some are missing.
+def left_behind(answer: Answer, rest: Answer) -> Answer | None:
+    """Return the SMS that an answer leaves behind, as `divide` says; None if they are not certain.
 
-    `rest` is the total of the rest.
+    `rest` is the answer about the rest, which begins where it should.
     """
     last = second_of(answer.records[-1])
     records = [record for record in answer.records if second_of(record) != last]
-    return Answer(len(records), records) if len(records) == answer.total - rest else None
+    begins = bool(rest.records) and second_of(rest.records[0]) == last
+    is_proved = begins and len(records) == answer.total - rest.total
+    return Answer(len(records), records) if is_proved else None
 
 
 class Gathered:

@@ -93,13 +93,13 @@ class Prefetcher:
         self.window_pages = WINDOW_PAGES
         """The reader lowers it to 1, once pages have proved nothing."""
         self.is_paged = True
-        """Whether further pages are requested: no longer, once their order has changed."""
+        """Whether ranges are paged: no longer, once the order within a second has changed."""
         self.page_size = 0
         """Rows of the largest answer so far."""
         self.is_reported = False
         """Whether a 429 was reported since the last record: the platform ignores another."""
         self.kept: dict[PageRequest, Answer] = {}
-        """Answers that the reader knows already."""
+        """Answers that the reader knows already, each until it is taken."""
         self._fetcher = fetcher
         self._parse = parse
         self._report_throttled = report_throttled
@@ -142,6 +142,7 @@ class Prefetcher:
             if rows - len(keys) > 1 and window.seconds > 1 and is_in_order(pages):
                 # SMS of a second come in another order each time: some twice, others not at all.
                 self.is_paged = False
+                self.set_due([])
                 break
         return pages
 

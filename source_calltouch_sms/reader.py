@@ -162,19 +162,27 @@ class Reader:
         if self._prefetcher.max_sms < first.total <= MAX_TOTAL:
             return Split(window.split(first.total, self._prefetcher.max_sms))
         pages = self._prefetcher.take_pages(window, first)
-        if not self._prefetcher.is_paged and (split := self._split_in_order(window, first)):
-            return split
-        is_full = not self._prefetcher.is_paged and len(first.records) == self._prefetcher.page_size
-        is_short = len(pages) == 1 and first.total <= PAGE_SIZE and not is_full
+        is_short = len(pages) == 1 and first.total <= PAGE_SIZE
+        if not self._prefetcher.is_paged:
+            if split := self._split_in_order(window, first):
+                return split
+            is_short = is_short and not self._prefetcher.take(PageRequest(window, 2)).records
         # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or is_short:
             return Gathered(pages).answer()
         if proved := self._prove(window, pages):
             return proved
+        return self._split_unproved(window, pages)
+
+    def _split_unproved(self, window: Window, pages: list[Answer]) -> Split:
+        """Split a window, of which pages prove nothing, into parts that one answer may hold."""
+        times, page_size = completeness.times(pages), self._prefetcher.page_size
         if self._prefetcher.is_paged:
-            # Pages prove nothing here: from now on, a window is what one answer holds.
+            # From now on, a window is what one answer holds.
             self._prefetcher.window_pages = 1
-        return Split(window.split_by_time(completeness.times(pages), self._prefetcher.page_size))
+        elif len(times) > 1:  # of one page, they say little about the rest
+            return Split(window.split(pages[0].total, page_size))
+        return Split(window.split_by_time(times, page_size))
 
     def _check_start(self, window: Window, complete: Answer) -> None:
         """See that a long window holds no SMS before its first one, if that is of a later day.
@@ -226,7 +234,7 @@ class Reader:
         if not (parts := completeness.divide(window, answer)):
             return None
         following = self._prefetcher.take(PageRequest(parts[1]))
-        if not (behind := completeness.left_behind(answer, following.total)):
+        if not (behind := completeness.left_behind(answer, following)):
             return None
         known = zip(map(PageRequest, parts), (behind, following), strict=True)
         self._prefetcher.kept.update(known)

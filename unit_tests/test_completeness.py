@@ -120,12 +120,12 @@ LAST = START + timedelta(seconds=MIN_IN_ORDER)
     [
         (MANY, HOUR, [Window(START, LAST - SECOND), Window(LAST, HOUR.end)]),
         (MANY[::-1], HOUR, [Window(START + 2 * SECOND, HOUR.end), Window(START, START + SECOND)]),
-        (MANY[:1] * MIN_IN_ORDER, HOUR, [Window(START, START), Window(START + SECOND, HOUR.end)]),
         # In no order, too few, or no way on.
         ([*MANY, MANY[1]], HOUR, None),
         (MANY[1:], HOUR, None),
         ([{**sms("a"), "dateSent": "вчера"}, *MANY], HOUR, None),
-        (MANY[:1] * MIN_IN_ORDER, Window(START + SECOND, HOUR.end), None),
+        (MANY[:1] * MIN_IN_ORDER, HOUR, None),
+        ([], HOUR, None),
         # Of another zone than the window, it seems.
         (MANY, Window(START, LAST - SECOND), None),
         (MANY[::-1], Window(START + 2 * SECOND, HOUR.end), None),
@@ -138,11 +138,14 @@ def test_a_window_is_divided_where_an_answer_in_order_of_time_ends(
     assert divide(window, answer(rows, 999)) == (tuple(parts) if parts else None)
 
 
-@pytest.mark.parametrize(("rest", "is_proved"), [(7, True), (6, False), (8, False)])
+@pytest.mark.parametrize(
+    ("begin", "total", "is_proved"),
+    [(99, 7, True), (99, 6, False), (99, 8, False), (98, 7, False), (100, 7, False)],
+)
 def test_an_answer_in_order_of_time_leaves_behind_what_the_totals_differ_by(
-    rest: int, *, is_proved: bool
+    begin: int, total: int, *, is_proved: bool
 ) -> None:
-    page = answer([*MANY, *MANY[-1:]], MIN_IN_ORDER + 6)
+    page, rest = answer([*MANY, *MANY[-1:]], MIN_IN_ORDER + 6), answer(MANY[begin:], total)
     expected = Answer(MIN_IN_ORDER - 1, page.records[: MIN_IN_ORDER - 1])
     assert left_behind(page, rest) == (expected if is_proved else None)
 
