@@ -130,7 +130,7 @@ def divide(window: Window, answer: Answer) -> tuple[Window, Window] | None:
     """
     if not is_in_order([answer]):
         return None
-    first, last = (Window.second(second_of(answer.records[n])).start for n in (0, -1))
+    first, last = (datetime.fromisoformat(second_of(answer.records[n])) for n in (0, -1))
     if not window.start < last < window.end:
         return None
     if first < last:

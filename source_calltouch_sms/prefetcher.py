@@ -146,11 +146,6 @@ class Prefetcher:
                 break
         return pages
 
-    def take_all(self, requests: list[PageRequest]) -> list[Answer]:
-        """Ask for several answers at once, and wait for all."""
-        self.set_due(requests)
-        return [self.take(request) for request in requests]
-
     def take(self, request: PageRequest) -> Answer:
         """Wait for an answer and read it.
 

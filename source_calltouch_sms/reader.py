@@ -212,8 +212,9 @@ class Reader:
             return complete
         times = completeness.times([complete])
         parts = window.split_by_time(times, total * 3 // 5)  # into two, if not in one second
-        answers = self._prefetcher.take_all([PageRequest(part) for part in parts])
-        totals = [answer.total for answer in answers]
+        requests = [PageRequest(part) for part in parts]
+        self._prefetcher.set_due(requests)
+        totals = [self._prefetcher.take(request).total for request in requests]
         # A part that counts as many as the whole may have stopped there, too.
         return complete if sum(totals) == total > max(totals) else Split(parts)
 

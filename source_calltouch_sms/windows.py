@@ -22,12 +22,6 @@ class Window(NamedTuple):
     start: datetime
     end: datetime
 
-    @classmethod
-    def second(cls, time: str) -> "Window":
-        """Return the window of one second, `2024-04-01T15:05:32`."""
-        start = datetime.fromisoformat(time)
-        return cls(start, start)
-
     @property
     def seconds(self) -> int:
         """How many seconds the window holds; 1 where `start` is `end`."""

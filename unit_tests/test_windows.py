@@ -31,7 +31,6 @@ def assert_covered(window: Window, parts: list[Window]) -> None:
 def test_a_windows_text_is_its_range_and_both_ends_are_inside() -> None:
     assert str(DAY) == "2024-04-01 00:00:00 to 2024-04-01 23:59:59"
     assert DAY.seconds == 86_400
-    assert Window.second("2024-04-01T12:00:00") == Window(NOON, NOON)
 
 
 @given(windows, st.integers(-1, 6_000))
