@@ -354,3 +354,9 @@ def test_words_are_quoted_without_token_and_numbers() -> None:
     assert "«Токен … отозван, … нет»" in said
     _, said = judge(response('{"a/b": {"abcdef": 1}}'), secrets=["abcdef"])
     assert "«{…: {…: int}}»" in said
+
+
+@pytest.mark.parametrize("kind", [*api.ErrorBody.__subclasses__(), api.Html])
+def test_each_kind_of_body_has_a_sentence_of_its_own(kind: type[api.ErrorBody]) -> None:
+    words = str(CalltouchErrorHandler().explain(kind("Сбой"), got("", 200)))
+    assert ("matches no format" in words) == (kind is api.Undocumented)
