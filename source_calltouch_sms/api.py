@@ -233,9 +233,12 @@ def _refusal(document: Any) -> ErrorBody | None:
     text = "; ".join(
         str(word) if name == "message" else f"{name}: {word}" for name, word in words.items()
     )
+    return _kind(text)(text) if text else None
+
+
+def _kind(text: str) -> type[ErrorBody]:
     start = text[:_MAX_WORDS]
-    kinds = (kind for known, kind in _MESSAGES.items() if re.search(known, start, re.IGNORECASE))
-    return next(kinds)(text) if text else None
+    return next(kind for known, kind in _MESSAGES.items() if re.search(known, start, re.IGNORECASE))
 
 
 def _words_of_violation(violation: Any) -> str:
@@ -247,7 +250,7 @@ def _refused_fields(faults: list[str]) -> ErrorBody:
     text = "; ".join(faults)
     if re.search(r"больше\sтекущего\sдня", text):
         return NotBegun(text)
-    if re.search(_PASSING, text, re.IGNORECASE) and not re.search(_DAYS, text, re.IGNORECASE):
+    if _kind(text) is NotNow:
         return NotNow(text)
     if all(re.search(_RANGE, fault, re.IGNORECASE) for fault in faults):
         return RefusedRange(text)

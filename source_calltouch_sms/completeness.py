@@ -17,6 +17,8 @@ until one answer holds it: a range is split by time, a second by phone numbers.
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise, starmap
+from operator import ge, le
 from typing import Any, Final, NamedTuple
 
 from source_calltouch_sms.api import MAX_NUMBERS
@@ -103,8 +105,7 @@ def is_in_order(pages: list[Answer]) -> bool:
     times = [second_of(record) for page in pages for record in page.records]
     if len(times) < MIN_IN_ORDER or not all(times) or times[0] == times[-1]:
         return False
-    in_order = sorted(times)
-    return times in (in_order, in_order[::-1])
+    return any(all(starmap(in_order, pairwise(times))) for in_order in (le, ge))
 
 
 def replace(
@@ -115,12 +116,13 @@ def replace(
     `total` is the window's, asked for once more after it, unless it is counted then by its parts.
     None: they prove nothing.
     """
+    asked = {*phone_numbers}
     records = [record for page in pages for record in page.records]
-    others = [r for r in records if phone_number_of(r) not in phone_numbers]
+    others = [record for record in records if phone_number_of(record) not in asked]
     replaced = Answer(total, others + answer.records)
-    is_of_numbers = {*map(phone_number_of, answer.records)} <= {*phone_numbers}
-    is_same = answer.is_complete and replaced.is_complete and total == pages[0].total
-    return replaced if is_of_numbers and is_same else None
+    is_about_asked = {*map(phone_number_of, answer.records)} <= asked
+    is_proved = answer.is_complete and replaced.is_complete and total == pages[0].total
+    return replaced if is_about_asked and is_proved else None
 
 
 def divide(window: Window, answer: Answer) -> tuple[Window, Window] | None:
@@ -141,7 +143,7 @@ def divide(window: Window, answer: Answer) -> tuple[Window, Window] | None:
 def left_behind(answer: Answer, rest: Answer) -> Answer | None:
     """Return the SMS that an answer leaves behind, as `divide` says; None if they are not certain.
 
-    `rest` is the answer about the rest, which begins where it should.
+    `rest` is the answer about the rest: it must begin with the last second seen.
     """
     last = second_of(answer.records[-1])
     records = [record for record in answer.records if second_of(record) != last]

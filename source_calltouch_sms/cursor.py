@@ -1,7 +1,7 @@
 """The saved state, and what a sync reads because of it. No side effects.
 
 `dateSent` is the cursor. `statusesReadAt`, in UTC, is when the latest sync that read the last days
-again began; it is set once that sync is through.
+again began; it is set once that sync is through, unless an end date cut these days short.
 """
 
 import re

@@ -166,6 +166,7 @@ class Reader:
         if not self._prefetcher.is_paged:
             if split := self._split_in_order(window, first):
                 return split
+            # Page 2 was not taken, but tells a short answer from a full page of few rows.
             is_short = is_short and not self._prefetcher.take(PageRequest(window, 2)).records
         # A false total, or one answer's worth that came short: parts would be short as well.
         if first.total > MAX_TOTAL or is_short:
@@ -175,12 +176,12 @@ class Reader:
         return self._split_unproved(window, pages)
 
     def _split_unproved(self, window: Window, pages: list[Answer]) -> Split:
-        """Split a window, of which pages prove nothing, into parts that one answer may hold."""
+        """Split a window whose pages prove nothing into parts that one answer may hold."""
         times, page_size = completeness.times(pages), self._prefetcher.page_size
         if self._prefetcher.is_paged:
             # From now on, a window is what one answer holds.
             self._prefetcher.window_pages = 1
-        elif len(times) > 1:  # of one page, they say little about the rest
+        elif len(times) > 1:  # those of one page say little about the rest
             return Split(window.split(pages[0].total, page_size))
         return Split(window.split_by_time(times, page_size))
 

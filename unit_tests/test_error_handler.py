@@ -55,6 +55,7 @@ SYSTEM = FailureType.system_error
 
 @pytest.fixture(autouse=True)
 def _first_try() -> None:
+    """Let no test go on with another one's attempt, which is its thread's."""
     Attempt(tries=1).begin()
 
 
